@@ -1,0 +1,43 @@
+# Everything starts here: `make` prints this help. Needs python3 (3.11 or newer), make, git and a package index.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench lock clean
+
+help: ## print this help
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1 \t\2/' | expand -t 16
+	@echo "  ARGS=… is passed on:  make run ARGS=--exit-when-done    make test ARGS='-k fence -x'"
+
+run: .venv/run.stamp ## set everything up and watch the demo: six tasks from pending row to pushed branch
+	@$(BIN)/codingit-worker up --demo $(ARGS)
+
+test: .venv/dev.stamp ## set everything up and run all tests on real servers
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/dev.stamp ## format, lint, types, import contracts and tests, as CI does
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory test
+
+format: .venv/dev.stamp ## format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## write requirements/*.lock anew from pyproject.toml (needs uv)
+	tools/lock.sh
+
+clean: ## stop the local servers and remove everything that was made here
+	@if [ -x $(BIN)/codingit-worker ]; then $(BIN)/codingit-worker local stop --delete; fi
+	rm -rf .venv .codingit .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/run.stamp: requirements/run.lock pyproject.toml
+	@$(PYTHON) tools/bootstrap.py run
+
+.venv/dev.stamp: requirements/dev.lock pyproject.toml
+	@$(PYTHON) tools/bootstrap.py dev
+	@touch .venv/run.stamp

@@ -1,0 +1,1 @@
+"""The database that the worker serves: models, migrations, the queue's protocol and the queries."""

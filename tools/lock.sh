@@ -1,0 +1,7 @@
+#!/bin/sh
+# Writes the two locks anew from pyproject.toml: run.lock for `make run`, dev.lock (a superset at the same versions) for the rest.
+set -eu
+cd "$(dirname "$0")/.."
+compile() { uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header "$@"; }
+compile --extra local --group build --group dev --output-file requirements/dev.lock
+compile --extra local --group build --constraint requirements/dev.lock --output-file requirements/run.lock

@@ -1,0 +1,246 @@
+"""Every setting of the worker, with its unit and default; the only module that reads the environment."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from db.url import DatabaseUrl
+from worker.errors import WrongUse
+
+PREFIX = "CODINGIT_"
+UNPREFIXED = ("DATABASE_URL", "ADMIN_DATABASE_URL", "MAINTENANCE_DATABASE_URL", "LISTEN_DATABASE_URL", "REDIS_URL")
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def duration(value: object) -> object:
+    """`90`, `90s`, `500ms`, `15m`, `1h`, `7d` as a timedelta; a bare number is in seconds."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?", value.strip()) if isinstance(value, str) else None
+    if match:
+        return timedelta(seconds=float(match[1]) * UNITS[match[2] or "s"])
+    if isinstance(value, str):
+        raise ValueError("a duration is a number with a unit, such as 500ms, 30s, 15m or 2h")
+    return value
+
+
+def size(value: object) -> object:
+    """`1000`, `10kB`, `5GB`, `1GiB` as a number of bytes."""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", value.strip().lower()) if isinstance(value, str) else None
+    if match and match[2].removesuffix("b") + "b" * bool(match[2]) in SIZES:
+        return int(float(match[1]) * SIZES[match[2]])
+    if isinstance(value, str):
+        raise ValueError("a size is a number of bytes with a unit, such as 900kB, 100MB or 5GB")
+    return value
+
+
+def listed(value: object) -> object:
+    """A comma-separated list as a tuple; empty parts are dropped."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def database_url(value: object) -> object:
+    """An address of PostgreSQL; the value itself never appears in a message."""
+    return DatabaseUrl.parse(value) if isinstance(value, str) else value
+
+
+def redis_url(value: object) -> object:
+    """An address of Redis or Valkey, with TLS by rediss://."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    if urlsplit(text).scheme not in {"redis", "rediss"}:
+        raise ValueError("it must begin with redis:// or rediss://")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration), Field(gt=timedelta())]
+Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
+Postgres = Annotated[DatabaseUrl, NoDecode, BeforeValidator(database_url)]
+Redis = Annotated[SecretStr, BeforeValidator(redis_url)]
+
+
+class Settings(BaseSettings):
+    """
+    The settings, read once from the environment and from `.env` in the working directory.
+
+    Durations are a number and a unit (`500ms`, `30s`, `15m`, `2h`), sizes likewise (`900kB`, `5GB`).
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        validate_default=False,
+        hide_input_in_errors=True,
+    )
+
+    # Where things are. These five go by their usual names, without the prefix.
+    database_url: Postgres | None = Field(None, validation_alias="DATABASE_URL")
+    """PostgreSQL as role `task_worker`; serves worker and dispatcher, and all others where it stands alone."""
+    admin_database_url: Postgres | None = Field(None, validation_alias="ADMIN_DATABASE_URL")
+    """PostgreSQL as the owner of the tables: for `db` and `tasks` commands. Default: DATABASE_URL."""
+    maintenance_database_url: Postgres | None = Field(None, validation_alias="MAINTENANCE_DATABASE_URL")
+    """PostgreSQL as the role that may delete what is expired. Default: DATABASE_URL."""
+    listen_database_url: Postgres | None = Field(None, validation_alias="LISTEN_DATABASE_URL")
+    """A direct address for LISTEN where DATABASE_URL is a transaction pooler. Default: DATABASE_URL, or polling alone."""
+    redis_url: Redis | None = Field(None, validation_alias="REDIS_URL")
+    """Redis or Valkey, the broker of Celery."""
+
+    # The queue.
+    lease_ttl: Duration = timedelta(seconds=30)
+    """How long a lease lasts without being renewed; a dead worker's task runs again after it."""
+    tick: Duration = timedelta(seconds=1)
+    """How often a run renews its lease and learns of cancellation."""
+    poll_interval: Duration = timedelta(seconds=1)
+    """How often the dispatcher looks for pending rows besides being notified."""
+    offer_timeout: Duration = timedelta(seconds=60)
+    """After how long an offer that nobody claimed is made again."""
+    window: int = Field(100, ge=1)
+    """How many offers may wait in the broker at once."""
+    max_running_per_user: int = Field(5, ge=1)
+    """How many tasks of one user run at once."""
+    max_crashes: int = Field(3, ge=1)
+    """At which crash a task ends in error rather than run again."""
+    max_backoffs: int = Field(8, ge=0)
+    """How often a task is put off because its provider is overloaded."""
+
+    # A run.
+    concurrency: int = Field(4, ge=1)
+    """How many tasks one worker runs at once."""
+    grace: Duration = timedelta(seconds=8)
+    """How long running tasks may go on after SIGTERM before they are given back; Docker kills at 10 s."""
+    unrenewed_limit: Duration = timedelta(minutes=15)
+    """How long a run goes on while the database cannot be reached."""
+    wall_limit: Duration = timedelta(minutes=60)
+    """How long a run may take in all."""
+    idle_limit: Duration = timedelta(minutes=10)
+    """How long an agent may print nothing."""
+    output_limit: Size = 100 * 10**6
+    """How much an agent may print, in bytes."""
+    disk_limit: Size = 5 * 10**9
+    """How large a workspace may grow, in bytes."""
+    prompt_limit: int = Field(100_000, ge=1)
+    """How long a prompt may be, in characters."""
+    workspaces_dir: Path = Path("~/.local/state/codingit-worker/workspaces")
+    """Where runs have their working folders; emptied after each run."""
+    transcripts_dir: Path = Path("~/.local/state/codingit-worker/transcripts")
+    """Where the whole output of each run is kept, gzipped."""
+
+    # Agents and repositories.
+    sandbox: Literal["process"] | None = None
+    """`process` says that all prompts and repositories are trusted; unset, only agent `rehearsal` runs."""
+    allowed_hosts: Names = ()
+    """Hosts, each `host` or `host:port`, that may be cloned from although they are loopback, private or plain http."""
+    credentials_file: Path | None = None
+    """A TOML file that says which user may use which token for which repository."""
+    credentials_hook: str | None = None
+    """`module:function` of (user_id, host, path) in place of the file; answers a Credential or None."""
+    committer: str = "CodingIT <worker@codingit.invalid>"
+    """Who commits, as `Name <address>`."""
+
+    # Watching.
+    health_address: str = "127.0.0.1:8787"
+    """Where the dispatcher answers /healthz and /readyz, as host:port; port 0 takes a free one."""
+    flower_auth: SecretStr | None = None
+    """`user:password` for Flower; it does not start without."""
+    flower_address: str = "127.0.0.1:5555"
+    """Where Flower answers, as host:port. Its /metrics and /healthcheck ask for no password: keep it private."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is logged."""
+    log_format: Literal["console", "json"] = "console"
+    """`json` prints one object a line."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.tick * 3 > self.lease_ttl:
+            raise ValueError(
+                f"{PREFIX}LEASE_TTL must be at least three times {PREFIX}TICK, or one slow tick loses the lease"
+            )
+        if not re.fullmatch(r"[^<>\n]+ <[^<>\s]+>", self.committer):
+            raise ValueError(f"{PREFIX}COMMITTER must look like: Name <address@example.com>")
+        if self.flower_auth and ":" not in self.flower_auth.get_secret_value():
+            raise ValueError(f"{PREFIX}FLOWER_AUTH must look like: user:password")
+        return self
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret value among the settings, for redaction; none is to be stored or printed."""
+        urls = (self.database_url, self.admin_database_url, self.maintenance_database_url, self.listen_database_url)
+        found = [url.password for url in urls if url]
+        if self.redis_url:
+            found.append(urlsplit(self.redis_url.get_secret_value()).password)
+        if self.flower_auth:
+            found.append(self.flower_auth.get_secret_value().partition(":")[2])
+        return tuple({form for secret in found if secret for form in (secret, unquote(secret))})
+
+
+def read(*, env_file: Path | None = Path(".env")) -> Settings:
+    """
+    The settings of this process's environment and `env_file`.
+
+    Raises:
+        WrongUse: with every fault at once, one a line; no value is shown.
+    """
+    faults = list(unknown_names([*os.environ, *file_names(env_file)]))
+    try:
+        found = Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings takes it at run time
+    except ValidationError as invalid:
+        faults += [fault(error) for error in invalid.errors(include_url=False, include_input=False)]
+    if faults:
+        raise WrongUse("The settings need a change:\n" + "\n".join(f"  {line}" for line in faults))
+    return found
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return read()
+
+
+def variables() -> tuple[str, ...]:
+    """The name of every environment variable that is a setting."""
+    prefixed = (f"{PREFIX}{name.upper()}" for name in Settings.model_fields if name.upper() not in UNPREFIXED)
+    return (*UNPREFIXED, *prefixed)
+
+
+def required(value: DatabaseUrl | None, name: str) -> DatabaseUrl:
+    """The address, or WrongUse that names the variable to set."""
+    if value is None:
+        raise WrongUse(f"{name} is not set. Set it to the address of your database, or try everything with: make run")
+    return value
+
+
+def unknown_names(names: Iterable[str]) -> Iterator[str]:
+    """A line for each name that looks like ours and is none, with the nearest that is."""
+    known = variables()
+    for name in sorted(set(names)):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
+            yield f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def file_names(env_file: Path | None) -> list[str]:
+    """The names that an env file sets."""
+    if env_file is None or not env_file.is_file():
+        return []
+    lines = env_file.read_text(errors="replace").splitlines()
+    return [match[1] for line in lines if (match := re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=", line))]
+
+
+def fault(error: Any) -> str:
+    """One fault as a line: the variable's name and what is wrong, without the value."""
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
+    name = str(error["loc"][0]).upper()
+    shown = name if name in UNPREFIXED else f"{PREFIX}{name.removeprefix(PREFIX)}"
+    return f"{shown}: {str(error['msg']).removeprefix('Value error, ')}"
