@@ -1,0 +1,93 @@
+"""Schema `worker`: who runs what, what was run, and whose turn it is. Nothing of it is visible to the app's users."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, Sequence, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.base import Base, Count, CreatedNow, Timestamp
+
+FENCES = Sequence("fences", schema="worker", metadata=Base.metadata)
+
+
+class Lease(Base):
+    """
+    A task that is offered, running, or given back with a history; gone when the task ends.
+
+    No foreign key: a user's DELETE must never touch our locks. `expires_at` is in no index, so that a heartbeat
+    stays a heap-only update.
+    """
+
+    __tablename__ = "leases"
+    __table_args__ = (
+        Index(
+            "leases_busy",
+            "user_id",
+            postgresql_where=text("holder IS NOT NULL OR offered_at IS NOT NULL"),
+        ),
+        {"schema": "worker", "postgresql_with": {"fillfactor": "50"}},
+    )
+
+    task_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    user_id: Mapped[UUID]
+    fence: Mapped[int] = mapped_column(BigInteger)
+    holder: Mapped[str | None]
+    offered_at: Mapped[Timestamp | None]
+    not_before: Mapped[Timestamp | None]
+    expires_at: Mapped[Timestamp | None]
+    attempt: Mapped[Count]
+    crashes: Mapped[Count]
+    interruptions: Mapped[Count]
+    backoffs: Mapped[Count]
+    flushes: Mapped[Count]
+
+
+class Run(Base):
+    """One attempt at a task, for history: kept when the task is deleted."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        Index("runs_task_id", "task_id"),
+        Index("runs_started_at", "started_at"),
+        {"schema": "worker"},
+    )
+
+    fence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(BigInteger)
+    user_id: Mapped[UUID]
+    attempt: Mapped[int]
+    holder: Mapped[str]
+    celery_id: Mapped[str | None]
+    agent: Mapped[str | None]
+    model: Mapped[str | None]
+    started_at: Mapped[CreatedNow]
+    finished_at: Mapped[Timestamp | None]
+    outcome: Mapped[str | None]
+    error: Mapped[str | None]
+    pushed_branch: Mapped[str | None]
+    pushed_head: Mapped[str | None]
+    pushed_base: Mapped[str | None]
+    usage: Mapped[dict[str, Any] | None]
+    entries: Mapped[Count]
+
+
+class Turn(Base):
+    """Whose turn it was last among users with pending tasks: one row, held by the dispatcher that offers."""
+
+    __tablename__ = "turn"
+    __table_args__ = (CheckConstraint("one", name="one"), {"schema": "worker"})
+
+    one: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    user_id: Mapped[UUID]
+
+
+class CreatedObject(Base):
+    """What our migrations made in this database, so that a downgrade removes nothing else."""
+
+    __tablename__ = "created_objects"
+    __table_args__ = ({"schema": "worker"},)
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[CreatedNow]

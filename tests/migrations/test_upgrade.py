@@ -1,0 +1,151 @@
+"""Migrations: clean by Alembic's own comparison, up and down again, twice at once, interrupted, adopted."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from db import migrate
+from db.engine import Database
+from db.errors import PoolerRefused
+from db.queries import queue
+from db.url import DatabaseUrl
+from tests.conftest import WORKER_PASSWORD
+from tests.support.rows import Rows
+from worker.local.servers import Addresses
+
+SNAPSHOT = """
+SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+UNION ALL SELECT n.nspname, p.proname, 'function' FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+UNION ALL SELECT nspname, '', 'schema' FROM pg_namespace WHERE nspname !~ '^pg_'
+ORDER BY 1, 2, 3
+"""
+APPS_OWN_TABLE = """
+CREATE SCHEMA IF NOT EXISTS auth;
+CREATE TABLE auth.users (id uuid PRIMARY KEY, of_supabase text);
+CREATE TABLE public.tasks (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, user_id uuid NOT NULL REFERENCES auth.users ON DELETE CASCADE,
+    status text NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'processing', 'completed', 'error')),
+    progress int NOT NULL DEFAULT 0, prompt text NOT NULL, repo_url text, selected_agent text DEFAULT 'claude',
+    selected_model text, sandbox_url text, branch_name text, logs jsonb DEFAULT '[]',
+    created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(), of_the_app int
+);
+"""
+
+
+@pytest.fixture
+def empty(stack: Addresses, template: str) -> Iterator[DatabaseUrl]:
+    """A database in which nothing was made yet, on a server that has the roles."""
+    name = f"empty_{uuid4().hex[:12]}"
+    with psycopg.connect(stack.database_url.libpq, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        yield stack.database_url.with_database(name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def snapshot(url: DatabaseUrl) -> list[tuple[str, ...]]:
+    with psycopg.connect(url.libpq) as connection:
+        return connection.execute(SNAPSHOT).fetchall()
+
+
+def test_an_upgraded_database_is_what_the_models_say(owner_url: DatabaseUrl) -> None:
+    assert migrate.differences(owner_url) == []
+
+
+def test_a_difference_is_told(owner_url: DatabaseUrl, rows: Rows) -> None:
+    rows.execute("DROP INDEX public.worker_tasks_pending")
+    rows.execute("COMMENT ON SCHEMA worker IS 'older'")
+
+    found = migrate.differences(owner_url)
+    assert len(found) == 2
+    assert "worker_tasks_pending" in found[0]
+    assert "db upgrade" in found[1]
+
+
+def test_every_step_goes_down_and_up_again(empty: DatabaseUrl) -> None:
+    before = snapshot(empty)
+    migrate.upgrade(empty)
+    after = snapshot(empty)
+    for revision in ("0002", "0001", "base"):
+        migrate.downgrade(empty, revision)
+        migrate.upgrade(empty)
+        assert snapshot(empty) == after
+        assert migrate.differences(empty) == []
+    migrate.downgrade(empty, "base")
+    assert snapshot(empty) == before
+
+
+def test_an_upgrade_of_what_is_up_to_date_does_nothing(owner_url: DatabaseUrl, rows: Rows) -> None:
+    def changes() -> object:
+        return rows.execute("SELECT max(xmin::text::bigint) AS newest FROM pg_catalog.pg_proc")[0]
+
+    before = changes()
+    assert migrate.upgrade(owner_url) == migrate.newest()
+    assert changes() == before
+
+
+def test_two_upgrades_at_once_are_harmless(empty: DatabaseUrl) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(migrate.upgrade, [empty] * 4)) == [migrate.newest()] * 4
+    assert migrate.differences(empty) == []
+
+
+def test_an_index_that_an_interrupted_upgrade_left_invalid_is_built_anew(empty: DatabaseUrl) -> None:
+    migrate.upgrade(empty)
+    with psycopg.connect(empty.libpq, autocommit=True) as connection:
+        connection.execute("UPDATE worker.alembic_version SET version_num = '0002'")
+        connection.execute("DROP TABLE worker.leases, worker.runs, worker.turn")
+        connection.execute("DROP SEQUENCE worker.fences")
+        connection.execute("DROP TRIGGER worker_ring_for_pending ON public.tasks")
+        connection.execute("DROP FUNCTION worker.ring_for_pending")
+        connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.worker_tasks_pending'::regclass"
+        )
+
+    migrate.upgrade(empty)
+
+    assert migrate.differences(empty) == []
+
+
+def test_tables_of_the_apps_own_are_adopted_and_served_with_a_status_of_text(empty: DatabaseUrl) -> None:
+    with psycopg.connect(empty.libpq, autocommit=True) as connection:
+        connection.execute(APPS_OWN_TABLE)
+        before = snapshot(empty)
+    migrate.upgrade(empty)
+    rows = Rows(empty)
+    task, put_off, cancelled = rows.task(), rows.task(), rows.task()
+    with Database(empty.as_role("task_worker", WORKER_PASSWORD)) as database:
+        assert sorted(queue.offer(database, 9, per_user=5, timeout=timedelta(seconds=60))) == [task, put_off, cancelled]
+        claims = [
+            queue.claim(
+                database, each, holder="w", celery_id=None, ttl=timedelta(seconds=30), per_user=5, prompt_limit=99
+            )
+            for each in (task, put_off)
+        ]
+        first, second = claims
+        assert first
+        assert second
+        assert queue.tick(database, task, fence=first.fence, ttl=timedelta(seconds=30)) == "processing"
+        assert queue.append(database, task, fence=first.fence, flush=1, entries=[], progress=50).refusal is None
+        ended = queue.finish(database, task, fence=first.fence, outcome="completed", entries=[], error=None, usage={})
+        given_back = queue.give_back(database, put_off, fence=second.fence, cause="crash", bound=3, delay=timedelta())
+        assert (ended, given_back) == ("completed", "pending")
+        assert queue.cancel(database, cancelled, why="no") == "pending"
+        assert queue.retry(database, task) == "completed"
+        assert [rows.status(each) for each in (task, put_off, cancelled)] == ["pending", "pending", "error"]
+    rows.close()
+
+    migrate.downgrade(empty, "base")
+    assert [thing for thing in snapshot(empty) if thing in before] == before
+
+
+def test_a_transaction_pooler_is_refused(owner_url: DatabaseUrl) -> None:
+    pooled = DatabaseUrl.parse(f"{owner_url.libpq}?pgbouncer=true")
+    with pytest.raises(PoolerRefused):
+        migrate.upgrade(pooled)
