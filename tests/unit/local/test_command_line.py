@@ -1,0 +1,97 @@
+"""What the command line answers when something goes wrong, and with which exit code."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from worker.cli import output
+
+COMMAND = """
+import sys
+from worker.cli import app, main
+from worker.errors import CommandFailed, WrongUse
+
+@app.command()
+def broken() -> None:
+    {body}
+
+main()
+"""
+
+
+def typed(*arguments: str, body: str = "pass") -> subprocess.CompletedProcess[str]:
+    """The command line with one more command, `broken`."""
+    argv = (sys.executable, "-c", COMMAND.format(body=body), *arguments)
+    return subprocess.run(argv, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ("raise WrongUse('Do it so.')", 2, "Error: Do it so.\n"),
+        ("raise CommandFailed('It is full.')", 1, "Error: It is full.\n"),
+        (
+            "raise ValueError('odd\\nmore')",
+            1,
+            "Error: This is a bug: ValueError: odd. To see the traceback: codingit-worker --debug …\n",
+        ),
+        (
+            "raise AssertionError",
+            1,
+            "Error: This is a bug: AssertionError. To see the traceback: codingit-worker --debug …\n",
+        ),
+        ("raise KeyboardInterrupt", 130, ""),
+        ("pass", 0, ""),
+    ],
+)
+def test_a_fault_is_one_sentence_and_an_exit_code(body: str, code: int, said: str) -> None:
+    ended = typed("broken", body=body)
+
+    assert (ended.returncode, ended.stderr) == (code, said)
+
+
+def test_debug_shows_the_traceback() -> None:
+    ended = typed("--debug", "broken", body="raise ValueError('odd')")
+
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+
+
+def test_an_unknown_command_is_wrong_use() -> None:
+    assert typed("nonsense").returncode == 2
+    assert typed("local", "start", "--nonsense").returncode == 2
+
+
+def test_version_and_help() -> None:
+    assert typed("--version").stdout.startswith("codingit-worker 0.")
+    assert "local" in typed("--help").stdout
+    hidden = typed("local", "--help").stdout
+    assert "start" in hidden
+    assert "hold" not in hidden
+
+
+def test_nothing_heavy_is_imported_for_help() -> None:
+    heavy = "{'celery', 'sqlalchemy', 'psycopg', 'redis', 'pydantic', 'alembic'}"
+    program = f"import sys, worker.cli; assert not {heavy} & set(sys.modules), {heavy} & set(sys.modules)"
+    subprocess.run((sys.executable, "-c", program), check=True)
+
+
+def test_a_reader_that_leaves_early_is_no_bug() -> None:
+    argv = (sys.executable, "-c", COMMAND.format(body="print('x' * 10**6)"), "broken")
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert "bug" not in process.stderr.read()
+    assert process.returncode not in {0, -signal.SIGPIPE}
+
+
+def test_output_is_json_or_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    output.as_json({"a": [1, None], "type": int})
+    assert json.loads(capsys.readouterr().out) == {"a": [1, None], "type": "<class 'int'>"}
+
+    output.table(("Name", "Value"), [("one", 1), ("[none]", None)])
+    assert capsys.readouterr().out.split() == ["Name", "Value", "one", "1", "[none]", "-"]

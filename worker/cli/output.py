@@ -1,0 +1,24 @@
+"""How commands print: JSON for programs, a plain table for people."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+
+def as_json(value: Any) -> None:
+    """Print a value as JSON, whatever JSON does not know as its text."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under their columns; None is shown as a dash."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        shown.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
+    Console(soft_wrap=True).print(shown)
