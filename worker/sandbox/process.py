@@ -1,0 +1,134 @@
+"""A sandbox that isolates nothing: it runs programs as the worker's own user, and sees that all of them end."""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import IO
+
+from worker.sandbox import supervisor
+from worker.sandbox.command import Command
+
+SUPERVISOR = str(Path(supervisor.__file__).resolve())
+PATIENCE = timedelta(seconds=supervisor.GRACE + supervisor.PATIENCE + 2)
+"""After this a supervisor that was to end is killed itself: something stopped it, or it is stuck."""
+
+
+class ProcessSandbox:
+    """Supervision without isolation: for git of our own, for `rehearsal`, and for prompts that are trusted."""
+
+    isolates = False
+
+    def start(self, command: Command) -> "SupervisedChild":
+        """Start the command under a supervisor of its own; see `Sandbox.start`."""
+        told, telling = os.pipe()
+        with os.fdopen(told, "rb", buffering=0), ExitStack() as unless_started:
+            control = unless_started.enter_context(os.fdopen(telling, "wb", buffering=0))
+            child = SupervisedChild(supervise(command, told), control)
+            unless_started.pop_all()
+        return child
+
+
+class SupervisedChild:
+    """A program, as its supervisor's parent sees it: both have ended when the supervisor has."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: IO[bytes]) -> None:
+        self._process = process
+        self._control = control
+        self._stdout = nonblocking(process.stdout)
+        self._stderr = nonblocking(process.stderr)
+        self._exited = pidfd(process.pid)
+
+    @property
+    def stdout(self) -> int:
+        """The end to read its output from."""
+        return self._stdout.fileno()
+
+    @property
+    def stderr(self) -> int:
+        """The end to read its errors from."""
+        return self._stderr.fileno()
+
+    @property
+    def exited(self) -> int | None:
+        """The supervisor's pidfd, on Linux."""
+        return self._exited
+
+    def poll(self) -> int | None:
+        """The exit code, once all is over; where somebody killed the supervisor, that is 128 + N too."""
+        code = self._process.poll()
+        return 128 - code if code is not None and code < 0 else code
+
+    def stop(self, grace: timedelta) -> None:
+        """Tell the supervisor to end the tree, also one that the program itself has stopped."""
+        with suppress(BrokenPipeError):
+            self._control.write(b"%f\n" % grace.total_seconds())
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Close the control pipe, which alone ends the tree, however far the rest of this comes."""
+        self._control.close()
+        self._await_end()
+        self._stdout.close()
+        self._stderr.close()
+        if self._exited is not None:
+            os.close(self._exited)
+            self._exited = None
+
+    def _await_end(self) -> None:
+        try:
+            self._process.wait(PATIENCE.total_seconds())
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def supervise(command: Command, told: int) -> subprocess.Popen[bytes]:
+    """
+    The supervisor, started for `command` in a session of its own and listening at `told`.
+
+    It is given the command's environment as its own, so that nothing of ours is to be read from it either.
+    """
+    with input_file(command.stdin) as stdin:
+        return subprocess.Popen(
+            (sys.executable, "-I", "-S", SUPERVISOR, str(told), command.env.get("LC_CTYPE", ""), *command.argv),
+            bufsize=0,
+            cwd=command.cwd,
+            env=command.env,
+            pass_fds=(told,),
+            start_new_session=True,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+
+def input_file(content: bytes) -> IO[bytes]:
+    """A nameless file to read `content` from: nobody has to feed it, so nothing can block on it."""
+    if not content:
+        return Path(os.devnull).open("rb")
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
+    file.write(content)
+    file.seek(0)
+    return file
+
+
+def nonblocking(pipe: IO[bytes] | None) -> IO[bytes]:
+    """The pipe, set not to block."""
+    if pipe is None:
+        raise ValueError("the process was started without this pipe")
+    os.set_blocking(pipe.fileno(), False)
+    return pipe
+
+
+def pidfd(pid: int) -> int | None:
+    """A file descriptor that becomes readable when the process ends, where the system has such a thing."""
+    if sys.platform != "linux":
+        return None
+    with suppress(OSError):
+        return os.pidfd_open(pid)
+    return None
