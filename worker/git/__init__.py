@@ -1,0 +1,39 @@
+"""
+The git steps of a run: read, mirror, clone, commit, bundle, receive, push.
+
+The host never runs git in a folder that an agent wrote: what happens in the workspace happens in the sandbox, and
+comes back as one file of hostile bytes.
+"""
+
+from worker.git.branch import generated_branch, validate_branch
+from worker.git.failure import PushRejected
+from worker.git.host import OLDEST, Host, Run, version
+from worker.git.push import push, remote_head
+from worker.git.quarantine import Delivery, receive
+from worker.git.remote import Base, Mirror, Pushed, base_for, mirror, notes
+from worker.git.workspace import Task, Workspace, bundle, clone, commit
+
+__all__ = [
+    "OLDEST",
+    "Base",
+    "Delivery",
+    "Host",
+    "Mirror",
+    "PushRejected",
+    "Pushed",
+    "Run",
+    "Task",
+    "Workspace",
+    "base_for",
+    "bundle",
+    "clone",
+    "commit",
+    "generated_branch",
+    "mirror",
+    "notes",
+    "push",
+    "receive",
+    "remote_head",
+    "validate_branch",
+    "version",
+]
