@@ -100,9 +100,10 @@ def url(*, folder: Folder = None, json: Json = False) -> None:
 @app.command(hidden=True)
 def hold(*, folder: Folder = None) -> None:
     """Run the servers until SIGTERM; what `start` leaves in the background."""
-    from worker.local import state
+    from worker.local import binaries, state
     from worker.local.servers import servers
 
+    binaries.found()  # before a folder is made for nothing
     for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(sign, leave)
     place = chosen(folder)

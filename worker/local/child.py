@@ -91,6 +91,8 @@ class Child:
 
 def reason(log: str) -> str:
     """The last line of a log that says why."""
+    if "No space left on device" in log:
+        return "no space is left on the disk"
     told = REASON.findall(log)
     lines = told or [line.strip() for line in log.splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else "it ended without a word"

@@ -1,5 +1,6 @@
 """PostgreSQL and Valkey for one checkout, running for as long as a block of code does."""
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -34,6 +35,9 @@ def started(stack: ExitStack, folder: Path, postgres_settings: Mapping[str, str]
     programs = binaries.found()
     folder = folder.resolve()
     state.prepare(folder)
+    state.check_room(folder)
+    if os.geteuid() == 0:
+        state.check_passage(folder)
     reserve(stack, folder)
     kept = state.kept(folder)
     durable = postgres_settings.get("fsync") != "off"

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ UNPRIVILEGED = 65534
 """The user and group that the servers run as when root starts them: PostgreSQL refuses to run as root."""
 DATABASE = "codingit"
 OWNER = "postgres"
+ROOM = 100 * 10**6
+"""How many bytes must be free: a new database takes 40 MB."""
 LOOKS = 0.5
 """For how many seconds a lock is asked for: whoever only looks who holds it has it for an instant."""
 PATIENCE = 2.0
@@ -97,6 +101,22 @@ def prepare(folder: Path) -> None:
     if as_root and folder.parent == ROOTS_FOLDERS:
         ROOTS_FOLDERS.chmod(0o755)
     folder.chmod(0o711 if as_root else 0o700)
+
+
+def check_passage(folder: Path) -> None:
+    """Raises CommandFailed when root's servers, which run as another user, cannot get to the folder."""
+    for above in folder.resolve().parents:
+        if not above.stat().st_mode & stat.S_IXOTH:
+            raise CommandFailed(f"{above} is closed to the user that root's servers run as. Choose another folder.")
+
+
+def check_room(folder: Path, *, needed: int = ROOM) -> None:
+    """Raises CommandFailed on a disk so full that a server would fail at some odd place, its log cut short."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise CommandFailed(
+            f"The disk is full: {free // 10**6} MB are free for {folder}, the local servers need {needed // 10**6} MB."
+        )
 
 
 def private_folder(path: Path) -> Path:

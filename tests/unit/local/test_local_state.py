@@ -100,6 +100,20 @@ def test_a_holder_of_another_day_is_told_with_its_date() -> None:
     assert f"since {earlier.since:%Y-%m-%d}" in str(earlier)
 
 
+def test_a_nearly_full_disk_is_refused_before_anything_breaks(tmp_path: Path) -> None:
+    with pytest.raises(CommandFailed, match=r"disk is full: \d+ MB are free for .*, the local servers need \d+ MB"):
+        state.check_room(tmp_path, needed=2**62)
+
+
+def test_root_is_told_which_folder_is_closed_to_its_servers(tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    (closed / "below").mkdir(parents=True)
+    closed.chmod(0o700)
+
+    with pytest.raises(CommandFailed, match="is closed to the user that root's servers run as"):
+        state.check_passage(closed / "below")
+
+
 def test_a_full_disk_is_told_in_a_sentence() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full to write to")
@@ -118,7 +132,7 @@ def test_a_full_disk_is_told_in_a_sentence() -> None:
         ("one\ntwo\n", "two"),
         (
             "2026 UTC [7] FATAL:  could not write: No space left on device\nHINT: x\n",
-            "could not write: No space left on device",
+            "no space is left on the disk",
         ),
         ("initdb: error: could not create directory\ninitdb: removing contents\n", "could not create directory"),
     ],
