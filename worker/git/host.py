@@ -61,8 +61,9 @@ HARMLESS = (
 
 NETWORK = {
     "http.followRedirects": "false",
-    "http.lowSpeedLimit": "1000",
-    "http.lowSpeedTime": "30",
+    # Silence, not slowness: a server that counts objects for minutes sends five bytes every five seconds.
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": "60",
     "protocol.version": "2",
     "transfer.fsckObjects": "true",
     **{f"fetch.fsck.{fault}": "ignore" for fault in HARMLESS},

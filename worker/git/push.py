@@ -1,7 +1,5 @@
 """The one write to a remote: one explicit refspec, on exactly the head that was read."""
 
-import re
-
 from worker.errors import TaskFailed
 from worker.git.failure import ABSENT, PushRejected, raise_for, scrub
 from worker.git.host import Host
@@ -12,9 +10,6 @@ from worker.repository.address import shown
 from worker.sandbox.command import Completed
 
 LONGEST_REASON = 500
-MOVED = re.compile(
-    r"stale info|fetch first|non-fast-forward|cannot lock ref|incorrect old value|reference already exists"
-)
 
 
 def remote_head(host: Host, mirrored: Mirror) -> str | None:
@@ -36,11 +31,14 @@ def push(host: Host, mirrored: Mirror, base: Base, delivery: Delivery) -> None:
         Unreachable: the connection was lost and the branch is not there.
     """
     completed = send(host, mirrored, base, delivery)
-    if completed.returncode == 0 or remote_head(host, mirrored) == delivery.head:
+    if completed.returncode == 0:
+        return
+    now = remote_head(host, mirrored)
+    if now == delivery.head:
         return
     line = next((line for line in completed.stdout.decode(errors="replace").splitlines() if line[:2] == "!\t"), None)
     if line is not None:
-        raise rejected(host, completed, line)
+        raise rejected(host, completed, line, moved=now != base.expected)
     raise failed(host, completed)
 
 
@@ -52,10 +50,10 @@ def send(host: Host, mirrored: Mirror, base: Base, delivery: Delivery) -> Comple
     return host.network(f"--git-dir={delivery.folder}", *arguments)
 
 
-def rejected(host: Host, completed: Completed, line: str) -> PushRejected:
+def rejected(host: Host, completed: Completed, line: str, *, moved: bool) -> PushRejected:
     """What the remote answered for our ref."""
     why = scrub(host, line.rpartition("\t")[2])
-    if MOVED.search(why):
+    if moved:
         return PushRejected("The branch was changed by somebody else while the task ran.", moved=True)
     told = remote_words(scrub(host, completed.stderr.decode(errors="replace")))
     return PushRejected(f"The repository's host refused the push: {shown(why)}.{told}", moved=False)

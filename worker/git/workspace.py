@@ -150,6 +150,8 @@ def commit(workspace: Workspace, mirrored: Mirror, base: Base, *, task: Task, pa
 
 def restore(workspace: Workspace, mirrored: Mirror, base: Base) -> None:
     """Where the agent deleted or broke .git, or began another one, bring back what the run started from."""
+    if workspace.execute("test", "-d", "repo", cwd=workspace.folder, env={}).returncode != 0:
+        raise TaskFailed("The agent deleted the whole repository, so there is nothing to commit.")
     if workspace.git("rev-parse", "--git-dir").returncode != 0:
         workspace.execute("rm", "-rf", "--", ".git", cwd=workspace.repo, env={})
         again = workspace.execute("git", "init", "--quiet", "--template=", f"--initial-branch={mirrored.branch}",

@@ -1,5 +1,6 @@
 """A remote over HTTP, the host's git and a sandbox's git, all real; the sandbox is a plain subprocess."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -150,15 +151,22 @@ def make_remotes(root: Path) -> None:
 
 
 @contextmanager
-def make_scene(folder: Path) -> Iterator[Scene]:
-    """The remotes, served, with nothing else in the folder."""
+def make_scene(folder: Path, remotes: Path) -> Iterator[Scene]:
+    """A copy of the remotes, served, with nothing else in the folder."""
     root = folder / "remotes"
-    make_remotes(root)
+    shutil.copytree(remotes, root)
     with serve(root, token=TOKEN, public=[SITE, EMPTY]) as address:
         yield Scene(root=root, address=address, folder=folder)
 
 
+@pytest.fixture(scope="session")
+def remotes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("git") / "remotes"
+    make_remotes(root)
+    return root
+
+
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    with make_scene(tmp_path) as made:
+def scene(tmp_path: Path, remotes: Path) -> Iterator[Scene]:
+    with make_scene(tmp_path, remotes) as made:
         yield made

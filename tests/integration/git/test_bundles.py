@@ -16,9 +16,9 @@ RESULT = "refs/codingit/result"
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+def scene(tmp_path_factory: pytest.TempPathFactory, remotes: Path) -> Iterator[Scene]:
     """One for all: nothing here is pushed."""
-    with make_scene(tmp_path_factory.mktemp("bundles")) as made:
+    with make_scene(tmp_path_factory.mktemp("bundles"), remotes) as made:
         yield made
 
 

@@ -2,6 +2,7 @@
 
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.integration.git.conftest import EMPTY, PRIVATE, SITE, TASK, TOKEN, Recorder, Scene, Started, plain
 from worker import git
 from worker.errors import CommandFailed, TaskFailed
+from worker.local.git_server import Request, serve
 from worker.repository import Credential, Unreachable, accept
 from worker.sandbox.command import Command, Completed
 
@@ -179,26 +181,11 @@ def test_only_the_repositorys_own_host_is_told_the_token(scene: Scene, question:
 # Branches
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "-x",
-        "--upload-pack=x",
-        "HEAD",
-        "@",
-        "refs/heads/x",
-        "a b",
-        "a..b",
-        "a~1",
-        "x.lock",
-        "/x",
-        "x/",
-        "a\nb",
-        "a\0b",
-    ]
-    + ["x" * 201, "a@{1}", "a:b", "*", "0" * 40, "a\\b", "\udc80"],  # noqa: RUF005  # two lines of one list
-)
+NO_BRANCHES = ("", "-x", "--upload-pack=x", "HEAD", "@", "refs/heads/x", "0" * 40, "x" * 201, "a b", "a..b", "a~1")
+ODD_BRANCHES = ("x.lock", "/x", "x/", "a\nb", "a\0b", "a@{1}", "a:b", "*", "a\\b", "\udc80")
+
+
+@pytest.mark.parametrize("name", [*NO_BRANCHES, *ODD_BRANCHES])
 def test_names_that_are_no_branches_are_refused(scene: Scene, name: str) -> None:
     with refused("The branch name"):
         git.validate_branch(scene.host(), name)
@@ -286,6 +273,45 @@ def test_a_branch_that_moved_meanwhile_is_left_alone(scene: Scene, exists: bool)
     assert rejected.value.moved
     assert scene.head("feature") == theirs
     assert git.remote_head(run.host, run.mirrored) == theirs
+
+
+def test_a_name_that_the_remote_cannot_hold_is_refused_and_has_not_moved(scene: Scene) -> None:
+    run = scene.start()
+    run.write("x")
+    delivery = run.deliver()
+    scene.somebody_pushes("feature/more")
+    with pytest.raises(git.PushRejected, match="refused the push") as rejected:
+        git.push(run.host, run.mirrored, run.base, delivery)
+    assert not rejected.value.moved
+
+
+def redirecting(to: str, *, but_for: str) -> Callable[[Request], None]:
+    """Answers as some hosts do."""
+    respond = Request.respond
+
+    def redirect(request: Request) -> None:
+        if but_for in request.path:
+            respond(request)
+            return
+        request.send_response(301)
+        path = request.path if ".git/" in request.path else request.path.replace("/site/", "/site.git/")
+        request.send_header("Location", f"{to}{path}")
+        request.send_header("Content-Length", "0")
+        request.end_headers()
+
+    return redirect
+
+
+def test_a_host_that_insists_on_the_suffix_gets_it(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Request, "respond", redirecting(scene.address, but_for=".git/"))
+    assert git.mirror(scene.host("acme/site"), "feature").url == f"{scene.address}/{SITE}"
+
+
+def test_a_redirect_is_not_followed(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(scene.root, token=None) as elsewhere:
+        monkeypatch.setattr(Request, "respond", redirecting(elsewhere, but_for="/nothing/"))
+        with refused("redirects elsewhere"):
+            git.mirror(scene.host("acme/site"), "feature")
 
 
 def test_a_push_may_be_repeated(scene: Scene) -> None:
