@@ -35,7 +35,6 @@ MEMBER_SIZE = 256_000
 #    Measured from the last write and not from the first entry, so that what follows a silence is shown at once.
 #  - No two writes are closer than SOONEST; a write that failed is tried AGAIN a second later at the earliest.
 SHARE = 0.25
-LEAST = 8_000
 PACE = 45_000
 SOONEST, AGAIN, LATEST = 0.3, 1.0, 10.0
 
@@ -96,6 +95,11 @@ class Transcript:
         """Whether the file holds the whole output so far; False once it could not be written."""
         return not self._recording.stopped
 
+    @property
+    def unsettled(self) -> Batch | None:
+        """The batch that was tried and is not known to be written, if there is one."""
+        return self._pending
+
     def add(self, kind: EntryType, message: bytes | str) -> None:
         """Buffer one entry, made storable; a message that shows nothing is dropped."""
         text = storable(message).strip("\n").rstrip()
@@ -115,7 +119,7 @@ class Transcript:
             return waited >= max(AGAIN, patience(self._stored))
         if not self._buffer or waited < SOONEST:
             return False
-        return self._buffer.size >= max(LEAST, SHARE * self._stored) or waited >= patience(self._stored)
+        return self._buffer.size >= SHARE * self._stored or waited >= patience(self._stored)
 
     def batch(self, now: float) -> Batch | None:
         """What to write next: the batch not known to be written, else all that is buffered; None for nothing."""

@@ -34,9 +34,9 @@ CREDENTIALS = {
 }
 
 
-def encoded(secret: str, *, n: int, alphabet: bytes = b"+/") -> str:
-    """The secret in base64, after n other bytes."""
-    return b64encode(b"?" * n + secret.encode(), alphabet).decode()
+def encoded(secret: str, *, before: int, after: int, alphabet: bytes = b"+/") -> str:
+    """The secret in base64, between so many other bytes."""
+    return b64encode(b"?" * before + secret.encode() + b"~" * after, alphabet).decode()
 
 
 FORMS: dict[str, Callable[[str], str]] = {
@@ -47,8 +47,8 @@ FORMS: dict[str, Callable[[str], str]] = {
     "URL": lambda secret: quote(secret, safe=""),
     "path": quote,
     "form": quote_plus,
-    **{f"base64 after {n}": partial(encoded, n=n) for n in range(3)},
-    **{f"URL base64 after {n}": partial(encoded, n=n, alphabet=b"-_") for n in range(3)},
+    **{f"base64 {b}+{a}": partial(encoded, before=b, after=a) for b in range(3) for a in range(3)},
+    **{f"URL base64 {b}": partial(encoded, before=b, after=0, alphabet=b"-_") for b in range(3)},
 }
 secrets_of_any_kind = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs"]), min_size=8, max_size=40)
 
@@ -70,7 +70,7 @@ def test_a_known_value_is_masked_in_every_form(form: Callable[[str], str]) -> No
 
     assert redacted.startswith("see: ")
     assert MASK in redacted
-    assert len(redacted) <= len("see: .") + len(MASK) + 7  # of base64, what belongs to the neighbours stays
+    assert len(redacted) <= len("see: .") + len(MASK) + 9  # of base64, what belongs to the neighbours stays
 
 
 @given(
@@ -130,6 +130,10 @@ def test_ordinary_text_stays(plain: str) -> None:
     assert Redactor(["short", "", "  "])(f"{plain} short") == f"{plain} short"
 
 
+def test_what_is_left_of_a_secret_without_its_controls_is_not_looked_for_when_short() -> None:
+    assert Redactor(["as\x1b[31m if"])("as if") == "as if"
+
+
 def test_secrets_that_overlap_leave_nothing_of_each_other() -> None:
     assert Redactor(["abcdefgh", "efghijkl"])("-abcdefghijkl-") == f"-{MASK}-"
     assert Redactor(["abababab"])("-abababababab-") == f"-{MASK}-"
@@ -183,6 +187,17 @@ def test_a_stream_holds_back_only_so_much_of_a_line() -> None:
     chunks = [stream.feed("a " * 5_000) for _ in range(100)]
 
     assert sum(map(len, chunks)) == 1_000_000 - REACH
+
+
+@pytest.mark.parametrize("room", range(-30, 10))
+def test_a_line_without_end_is_never_parted_within_a_secret_or_right_before(room: int) -> None:
+    line = f"{'x' * 9_000} https://joe:s3cr3t@host/ {'y' * (REACH + room)}"
+
+    assert through_a_stream(Redactor([]), [line, "z"]) == line.replace("joe:s3cr3t", MASK) + "z"
+
+
+def test_a_stream_finds_a_secret_of_several_short_lines() -> None:
+    assert through_a_stream(Redactor(["one\ntwo\nsix"]), ["a one\n", "two\n", "six b\n"]) == f"a {MASK} b\n"
 
 
 def test_a_secret_longer_than_usual_is_held_back_whole() -> None:

@@ -71,10 +71,15 @@ def test_an_entry_has_the_shape_that_the_web_app_reads(transcript: Transcript) -
 
 def test_a_message_is_made_storable_redacted_and_clipped(transcript: Transcript) -> None:
     transcript.add("info", b"\n\x1b[1mpassword\x00: \xff " + SECRET.encode() + b"\n\n")
-    transcript.add("info", "x" * (MESSAGE_LIMIT - 5) + SECRET + "y" * 1000)
 
-    short, long = messages(taken(transcript))
-    assert short == f"password: \ufffd {MASK}"
+    assert messages(taken(transcript)) == [f"password: \ufffd {MASK}"]
+
+
+@pytest.mark.parametrize("before", range(50))
+def test_no_part_of_a_secret_stays_where_a_message_is_clipped(transcript: Transcript, before: int) -> None:
+    transcript.add("info", "x" * (MESSAGE_LIMIT - before) + SECRET + "y" * 1000)
+
+    [long] = messages(taken(transcript))
     assert len(long.encode()) <= MESSAGE_LIMIT
     assert SECRET[:3] not in long
 
@@ -236,15 +241,26 @@ def test_a_write_that_failed_is_not_due_again_at_once(transcript: Transcript) ->
     assert transcript.due(1_001.0)
 
 
+def test_no_two_writes_are_closer_than_a_third_of_a_second(transcript: Transcript) -> None:
+    transcript.add("info", "one")
+    first = transcript.batch(1_000.0)
+    assert first
+    transcript.written(first, stored=100)
+    transcript.add("info", "x" * 15_000)
+
+    assert not transcript.due(1_000.29)
+    assert transcript.due(1_000.31)
+
+
 # The file
 
 
 def test_the_whole_output_is_kept_for_nobody_else_to_read(transcript: Transcript, path: Path) -> None:
     transcript.raw(b"one\ntwo \xe2\x82")
-    transcript.raw(b"\xac \x1b[2J\x00\n")
+    transcript.raw(b"\xac \x1b[2J\x00\nthree \xe2")
     transcript.close()
 
-    assert kept(path) == "one\ntwo € ␛[2J␀\n"
+    assert kept(path) == "one\ntwo € ␛[2J␀\nthree \ufffd"
     assert [place.stat().st_mode & 0o777 for place in (path, path.parent, path.parent.parent)] == [0o600, 0o700, 0o700]
 
 
