@@ -130,8 +130,7 @@ class Actor:
 
     def end(self, *, ok: bool, answer: str, overloaded: bool = False) -> None:
         """The terminal event, and the end."""
-        usage = {"steps": self._steps, "edits": self._edits}
-        emit("result", ok=ok, answer=answer, usage=usage, overloaded=overloaded)
+        emit("result", ok=ok, answer=answer, usage={"steps": self._steps, "edits": self._edits}, overloaded=overloaded)
         sys.exit(0 if ok else 1)
 
     def pause(self, rest: str) -> None:
@@ -242,23 +241,23 @@ def git(*argv: str) -> int:
 
 def opened(path: str, how: int) -> int:
     """A file below this folder, opened to write, its folders made; through no symbolic link, and not in .git."""
-    if not path or path.startswith("/") or any(is_forbidden(part) for part in path.split("/")):
+    parts = PurePosixPath(path).parts
+    if not parts or any(is_forbidden(part) for part in parts):
         raise PermissionError(errno.EACCES, "it is not mine to write")
-    *folders, name = PurePosixPath(path).parts
     folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
     try:
-        for part in folders:
+        for part in parts[:-1]:
             above, folder = folder, entered(folder, part)
             os.close(above)
-        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | how, 0o666, dir_fd=folder)
+        return os.open(parts[-1], os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | how, 0o666, dir_fd=folder)
     finally:
         os.close(folder)
 
 
 def is_forbidden(part: str) -> bool:
-    """`..`, and whatever some file system takes for `.git`: cased, or with characters that it ignores."""
+    """`/`, `..`, and whatever some file system takes for `.git`: cased, or with characters that it ignores."""
     letters = "".join(letter for letter in part if letter.isascii()).lower().rstrip(". ")
-    return part == ".." or letters in {".git", "git~1"}
+    return part in {"/", "//", ".."} or letters in {".git", "git~1"}
 
 
 def entered(folder: int, name: str) -> int:
