@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
@@ -58,6 +59,20 @@ class Database:
         try:
             cursor = self.connection().execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
+        except (psycopg.OperationalError, psycopg.InterfaceError) as fault:
+            self.close()
+            raise DatabaseUnreachable(reason(fault)) from fault
+
+    def wait_for_notification(self, patience: timedelta) -> None:
+        """
+        Return when something this connection listens to was notified, or after `patience`, at most `ANSWER_WITHIN`.
+
+        Raises:
+            DatabaseUnreachable: the connection was lost, and what it listened to with it.
+        """
+        try:
+            for _ in self.connection().notifies(timeout=patience.total_seconds(), stop_after=1):
+                pass
         except (psycopg.OperationalError, psycopg.InterfaceError) as fault:
             self.close()
             raise DatabaseUnreachable(reason(fault)) from fault

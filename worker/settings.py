@@ -132,10 +132,8 @@ class Settings(BaseSettings):
     """How large a workspace may grow, in bytes."""
     prompt_limit: int = Field(100_000, ge=1)
     """How long a prompt may be, in characters."""
-    workspaces_dir: Path = Path("~/.local/state/codingit-worker/workspaces")
-    """Where runs have their working folders; emptied after each run."""
-    transcripts_dir: Path = Path("~/.local/state/codingit-worker/transcripts")
-    """Where the whole output of each run is kept, gzipped."""
+    state_dir: Path = Path("~/.local/state/codingit-worker")
+    """Where this host keeps what the worker writes: the workspaces of runs, their transcripts, and beat's own notes."""
 
     # Agents and repositories.
     sandbox: Literal["process"] | None = None
@@ -172,6 +170,16 @@ class Settings(BaseSettings):
         if self.flower_auth and ":" not in self.flower_auth.get_secret_value():
             raise ValueError(f"{PREFIX}FLOWER_AUTH must look like: user:password")
         return self
+
+    @property
+    def workspaces_dir(self) -> Path:
+        """Where runs have their working folders; each is removed after its run."""
+        return self.state_dir.expanduser() / "workspaces"
+
+    @property
+    def transcripts_dir(self) -> Path:
+        """Where the whole output of each run is kept, gzipped."""
+        return self.state_dir.expanduser() / "transcripts"
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret value among the settings, for redaction; none is to be stored or printed."""
@@ -218,6 +226,15 @@ def required(value: DatabaseUrl | None, name: str) -> DatabaseUrl:
     if value is None:
         raise WrongUse(f"{name} is not set. Set it to the address of your database, or try everything with: make run")
     return value
+
+
+def required_redis(chosen: Settings) -> str:
+    """The address of the broker with its password, or WrongUse that names the variable to set."""
+    if chosen.redis_url is None:
+        raise WrongUse(
+            "REDIS_URL is not set. Set it to the address of Redis or Valkey, or try everything with: make run"
+        )
+    return chosen.redis_url.get_secret_value()
 
 
 def unknown_names(names: Iterable[str]) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Keeping things clean: what is removed when, and how."""

@@ -1,0 +1,1 @@
+"""Watching over processes: their health, and the children that died."""

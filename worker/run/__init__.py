@@ -1,0 +1,1 @@
+"""A run: one attempt at a task, from its claim to its end."""

@@ -1,0 +1,1 @@
+"""The entry points of Celery: what a message may ask for."""

@@ -1,0 +1,118 @@
+"""The Celery app: its settings, each with its reason, and the signals that tie worker processes to the queue."""
+
+import sys
+from typing import Any
+
+import structlog
+from billiard.exceptions import WorkerLostError
+from celery import Celery, bootsteps, signals
+from kombu import Queue
+
+import beat_schedule
+from worker import log as logs
+from worker.errors import WrongUse
+from worker.monitoring import guardian
+from worker.run.shutdown import Shutdown
+from worker.settings import Settings, required_redis, settings
+
+log = structlog.get_logger(__name__)
+
+RUNS, MAINTENANCE = "runs", "maintenance"
+REAP_EVERY = 0.5
+"""Seconds between two looks for children that died; Celery's own look may come only after 5."""
+
+
+def configuration(chosen: Settings) -> dict[str, Any]:
+    """Celery's settings."""
+    return {
+        "broker_url": required_redis(chosen),
+        # Redis is the doorbell, the lease is the guarantee: messages are acknowledged early and never redelivered
+        # because a run is long; results are not stored.
+        "task_acks_late": False,
+        "task_reject_on_worker_lost": False,
+        "task_ignore_result": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_disable_prefetch": True,
+        "worker_concurrency": chosen.concurrency,
+        "worker_max_memory_per_child": None,
+        "task_default_queue": RUNS,
+        "task_queues": (Queue(RUNS), Queue(MAINTENANCE)),
+        "task_routes": {"runs.*": {"queue": RUNS}, "maintenance.*": {"queue": MAINTENANCE}},
+        "accept_content": ["json"],
+        # For Flower.
+        "task_track_started": True,
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        # A broker that restarts, forgets or goes silent is noticed and waited for.
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_pool_acquire_timeout": 30,
+        "broker_transport_options": {
+            "socket_timeout": 5,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 5,
+            "retry_on_timeout": True,
+            "visibility_timeout": 3600,
+            "unacked_restore_throttle": 1,
+        },
+        "visibility_timeout": 3600,
+        "result_backend_transport_options": {"visibility_timeout": 3600},
+        "worker_hijack_root_logger": False,
+        "beat_schedule": beat_schedule.SCHEDULE,
+        "beat_max_loop_interval": 60,
+        "beat_enable_remote_control": True,
+        "beat_schedule_filename": str(chosen.state_dir.expanduser() / "celerybeat-schedule"),
+        "timezone": "UTC",
+        "imports": ("worker.tasks.runs", "worker.tasks.maintenance"),
+    }
+
+
+class Reaper(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
+    """Looks for dead children often, so that their parent gives their tasks back at once."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        """Begin to look; a pool of threads or none has nothing to look for."""
+        look = getattr(parent.pool, "maintain_pool", None)
+        if look is not None and getattr(parent, "hub", None) is not None:
+            parent.hub.call_repeatedly(REAP_EVERY, look)
+
+
+def created() -> Celery:
+    """The app, or the end of the process with a sentence when its settings have faults."""
+    try:
+        made = Celery("codingit")
+        made.conf.update(configuration(settings()))
+    except WrongUse as fault:
+        sys.exit(f"Error: {fault}")
+    made.steps["consumer"].add(Reaper)
+    return made
+
+
+app = created()
+shutdown = Shutdown()
+"""Made before the fork: what main announces, every child's run hears."""
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery has no types
+def _configure_logging(**_: Any) -> None:
+    logs.configure(level=settings().log_level, form=settings().log_format)
+
+
+@signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # as above
+def _announce_shutdown(**_: Any) -> None:
+    shutdown.announce()
+
+
+@signals.task_failure.connect  # type: ignore[untyped-decorator]  # as above
+def _child_died(sender: Any, task_id: str, exception: BaseException, args: Any, **_: Any) -> None:
+    if sender.name == "runs.execute" and isinstance(exception, WorkerLostError):
+        guardian.give_back(settings(), task_id=int(args[0]), celery_id=task_id)
+
+
+@signals.task_revoked.connect  # type: ignore[untyped-decorator]  # as above
+def _child_killed(request: Any, *, terminated: bool, **_: Any) -> None:
+    if terminated and request.task == "runs.execute":
+        guardian.give_back(settings(), task_id=int(request.args[0]), celery_id=request.id)

@@ -1,0 +1,27 @@
+"""Which database a command talks to: the one of the settings, else the one that runs for this checkout."""
+
+from db.url import DatabaseUrl
+from worker.errors import WrongUse
+from worker.settings import Settings, settings
+
+
+def owners_database(chosen: Settings | None = None) -> DatabaseUrl:
+    """
+    The database as its owner: ADMIN_DATABASE_URL, else DATABASE_URL, else the local servers'.
+
+    Raises:
+        WrongUse: there is none.
+    """
+    from worker.local import state
+
+    chosen = chosen or settings()
+    found = chosen.admin_database_url or chosen.database_url
+    if found:
+        return found
+    running = state.running(state.default_folder())
+    if running and running.addresses:
+        return running.addresses.database_url
+    raise WrongUse(
+        "There is no database to talk to. Set ADMIN_DATABASE_URL, or start one for this checkout: "
+        "make run, or codingit-worker local start."
+    )

@@ -1,0 +1,101 @@
+"""`codingit-worker db`: migrations, and how a database differs from what this release needs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from worker.cli import output
+from worker.errors import CommandFailed, WrongUse
+
+if TYPE_CHECKING:
+    from db.url import DatabaseUrl
+
+app = typer.Typer(no_args_is_help=True, help="Bring the database to this release's version, and check it.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def upgrade(*, json: Json = False) -> None:
+    """Migrate to this release's version; safe to repeat, and to run twice at once."""
+    from db import migrate
+
+    with explained():
+        version = migrate.upgrade(address())
+    report({"version": version}, f"The database is at version {version}.", json=json)
+
+
+@app.command()
+def downgrade(
+    revision: Annotated[str, typer.Argument(help="A version, or `base` to remove all that we made.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Go back to an older version; removes what we made and nothing else."""
+    from db import migrate
+
+    with explained():
+        migrate.downgrade(address(), revision)
+    report({"version": revision}, f"The database is at version {revision}.", json=json)
+
+
+@app.command()
+def current(*, json: Json = False) -> None:
+    """The version that the database is at."""
+    from db import migrate
+
+    with explained():
+        version = migrate.current(address())
+    words = f"{version or 'none'} (this release needs {migrate.newest()})"
+    report({"version": version, "needed": migrate.newest()}, words, json=json)
+
+
+@app.command()
+def check(*, json: Json = False) -> None:
+    """Exit with 1 and say what differs, if the database is not what this release needs."""
+    from db import migrate
+
+    with explained():
+        found = migrate.differences(address())
+    report({"differences": found}, "\n".join(found) or "The database is what this release needs.", json=json)
+    if found:
+        raise typer.Exit(1)
+
+
+def report(value: object, words: str, *, json: bool) -> None:
+    """Print for a program or for a person."""
+    output.as_json(value) if json else typer.echo(words)
+
+
+def address() -> "DatabaseUrl":
+    """The database as its owner."""
+    from worker.cli.addresses import owners_database
+
+    return owners_database()
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Faults of migrations as sentences that say what to do."""
+    from alembic.util.exc import CommandError
+    from sqlalchemy.exc import DBAPIError
+
+    from db.errors import PoolerRefused, UpgradeBusy
+
+    try:
+        yield
+    except PoolerRefused as fault:
+        raise WrongUse(
+            "Migrations need a session, and this address is a transaction pooler's. Set ADMIN_DATABASE_URL to the "
+            "database itself, or to the pooler's session port (5432)."
+        ) from fault
+    except UpgradeBusy as fault:
+        raise CommandFailed(
+            "Another upgrade of this database has been going on for 5 minutes. Try again later."
+        ) from fault
+    except CommandError as fault:
+        raise WrongUse(f"{fault}.") from fault
+    except DBAPIError as fault:
+        raise CommandFailed(f"The database refused: {str(fault.orig).strip().splitlines()[0]}") from fault

@@ -1,0 +1,248 @@
+"""The story of a run: workspace, mirror, clone, branch, agent, commit, bundle, push, finish."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+
+from db.engine import Database
+from db.queries import queue
+from worker import git
+from worker.agents import Job, Parser, Verdict
+from worker.errors import Cause, LeaseLost, RunInterrupted, TaskFailed
+from worker.repository import Unreachable
+from worker.run import request
+from worker.run.ending import Ended, Ending
+from worker.run.journal import Journal
+from worker.run.lease import Lease
+from worker.run.pump import Deadline, LimitReached, Limits, Pump
+from worker.run.redaction import Redactor
+from worker.run.request import Request
+from worker.run.shutdown import Notice
+from worker.run.transcript import Transcript, transcript_path
+from worker.run.workspace import Folders, folders
+from worker.sandbox.command import Command, Completed
+from worker.sandbox.process import ProcessSandbox
+from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+WATCH = timedelta(milliseconds=250)
+"""How often a run looks after its lease, its log and a shutdown while a program runs."""
+SAVING = timedelta(minutes=2)
+"""What a run that reached a limit has left to commit and push what there is."""
+PUSHES = 3
+"""How often a push is tried that finds the branch moved by an earlier attempt of the same task."""
+BACKOFF, LONGEST_BACKOFF = timedelta(seconds=15), timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What an agent did: its answer, and the limit that cut it off if one did."""
+
+    answer: str
+    cut: str | None = None
+
+
+def run(claim: queue.Claim, *, database: Database, settings: Settings, notice: Notice) -> str:
+    """
+    See a claimed task through; answers in a few words how it ended, for Flower.
+
+    Whatever happens, no process of the run is left, its workspace is gone, and its row in the history is closed as
+    far as the database can be reached. A fault of ours fails the task and is raised again.
+    """
+    lease = Lease(claim, database, settings=settings, notice=notice)
+    with folders(settings.workspaces_dir, task_id=claim.task_id, fence=claim.fence) as space:
+        story = Story(lease, space, settings=settings, notice=notice)
+        ending = Ending(lease)
+        try:
+            return told(story, ending)
+        except LeaseLost as lost:
+            return ending.abandon(lost.reason, story.journal)
+        finally:
+            story.journal.transcript.close()
+
+
+def told(story: "Story", ending: Ending) -> str:
+    """The story to its end. Raises LeaseLost when the task may not be written any more, at whatever point."""
+    try:
+        ended = story.tell()
+    except TaskFailed as failure:
+        ended = Ended(reason=str(failure))
+    except RunInterrupted as interrupted:
+        return ending.give_back(interrupted, story.journal)
+    except LeaseLost:
+        raise
+    except Exception:
+        fault = "A fault of the worker ended this task; whoever runs the worker finds it in the worker's log"
+        with suppress(LeaseLost):
+            ending.finish(Ended(reason=fault), story.journal, usage=story.usage)
+        raise
+    return ending.finish(ended, story.journal, usage=story.usage)
+
+
+class Story:
+    """One run of one task: `tell` reads from top to bottom what happens."""
+
+    def __init__(self, lease: Lease, space: Folders, *, settings: Settings, notice: Notice) -> None:
+        self.usage: dict[str, int | float] = {}
+        self._claim = lease.claim
+        self._lease = lease
+        self._space = space
+        self._settings = settings
+        self._notice = notice
+        self._sandbox = ProcessSandbox()
+        self._pump = Pump(watch=self._watch, every=WATCH, wakers=notice.fds)
+        self._deadline = Deadline.after(settings.wall_limit)
+        self.journal = self._journal(*settings.secrets())
+
+    def tell(self) -> Ended:
+        """
+        Raises:
+            TaskFailed: the task ends as an error, with this sentence for its owner.
+            RunInterrupted: the task is to be given back.
+            LeaseLost: nothing may be written any more.
+        """
+        asked = request.read(self._claim, settings=self._settings, sandbox=self._sandbox)
+        if asked.credential:  # nothing was said yet; from here on the token is masked too
+            self.journal = self._journal(*self._settings.secrets(), asked.credential.token)
+        self.journal.step(15, f"Attempt {self._claim.attempt} begins, with agent {asked.agent.name}.")
+        try:
+            return self._in_repository(asked) if asked.repository else self._without_repository(asked)
+        except Unreachable as unreachable:
+            self.journal.say("error", unreachable.sentence)
+            raise
+        except LimitReached as reached:
+            raise TaskFailed(str(reached)) from reached
+
+    def _without_repository(self, asked: Request) -> Ended:
+        work = self._agent(asked, git.Workspace(run=self._in_sandbox, folder=self._space.work, committer=""))
+        self.journal.say("success", work.answer)
+        return Ended(reason=work.cut)
+
+    def _in_repository(self, asked: Request) -> Ended:
+        assert asked.repository is not None  # noqa: S101 - for the type checker
+        host = git.Host(
+            run=self._on_host, folder=self._space.private, repository=asked.repository, credential=asked.credential
+        )
+        workspace = git.Workspace(run=self._in_sandbox, folder=self._space.work, committer=self._settings.committer)
+        branch = self._branch(host, asked)
+        mirrored = git.mirror(host, branch)
+        earlier = [git.Pushed(branch=push.branch, head=push.head, base=push.base) for push in self._claim.pushes]
+        base = git.base_for(mirrored, earlier=earlier)
+        git.clone(workspace, mirrored, base)
+        self.journal.step(25, f"Cloned {asked.repository.url}.")
+        for note in git.notes(host, mirrored, base):
+            self.journal.say("info", note)
+        self.journal.step(30, f"Working on branch {branch}.")
+
+        work = self._agent(asked, workspace)
+        self.journal.say("success" if work.cut is None else "error", work.answer)
+        task = git.Task(id=self._claim.task_id, prompt=asked.prompt)
+        head = git.commit(workspace, mirrored, base, task=task, partial=work.cut is not None)
+        if head is None:
+            self.journal.step(90, "The agent changed nothing, so there is nothing to push.")
+            return Ended(reason=work.cut)
+        self.journal.step(90, f"Committed {head}.")
+        git.bundle(workspace, base)
+        delivery = git.receive(host, mirrored, base, bundle=workspace.out, head=head)
+        self._push(host, mirrored, base, delivery)
+        self.journal.step(95, f"Pushed branch {branch}.")
+        return Ended(branch=branch, commit=head, reason=work.cut)
+
+    def _branch(self, host: git.Host, asked: Request) -> str:
+        if asked.branch:
+            return git.validate_branch(host, asked.branch)
+        branch = git.generated_branch(asked.prompt, self._claim.task_id)
+        self._lease.name_branch(branch)
+        return branch
+
+    def _agent(self, asked: Request, workspace: git.Workspace) -> Work:
+        """Run the agent; a limit that cuts it off is no failure yet, for what it did is still to be saved."""
+        workspace.repo.mkdir(exist_ok=True)
+        parser = asked.agent.parser()
+        job = Job(
+            task_id=self._claim.task_id,
+            prompt=asked.prompt,
+            model=asked.model,
+            workspace=workspace.repo,
+            home=self._space.home,
+        )
+        self.journal.step(40, "The agent begins.")
+        try:
+            completed = self._heard(asked.agent.command(job), parser)
+        except LimitReached as reached:
+            self._deadline = Deadline.after(SAVING)
+            return Work(answer=str(reached), cut=str(reached))
+        return Work(answer=self._judged(parser.verdict, completed))
+
+    def _heard(self, command: Command, parser: Parser) -> Completed:
+        def on_line(line: bytes) -> None:
+            self.journal.transcript.raw(line + b"\n")
+            for event in parser.feed(line):
+                self.journal.heard(event.type, event.message)
+
+        limits = Limits(
+            wall=self._deadline,
+            idle=self._settings.idle_limit,
+            output=self._settings.output_limit,
+            disk=self._settings.disk_limit,
+        )
+        return self._pump.run(
+            command,
+            sandbox=self._sandbox,
+            limits=limits,
+            on_line=on_line,
+            on_error_line=lambda line: self.journal.transcript.raw(line + b"\n"),
+        )
+
+    def _judged(self, verdict: Verdict | None, completed: Completed) -> str:
+        """The agent's answer, if its last event and its exit code agree that it is done."""
+        self.usage = dict(verdict.usage) if verdict else {}
+        if verdict and verdict.overloaded:
+            raise RunInterrupted(
+                Cause.OVERLOADED, delay=min(BACKOFF * 2 ** min(self._claim.attempt, 10), LONGEST_BACKOFF)
+            )
+        if verdict and not verdict.ok:
+            raise TaskFailed(f"The agent gave up: {verdict.answer}" if verdict.answer else "The agent gave up.")
+        if verdict is None or completed.returncode != 0:
+            raise TaskFailed(f"The agent ended without a result (exit code {completed.returncode}).")
+        return verdict.answer or "Done."
+
+    def _push(self, host: git.Host, mirrored: git.Mirror, base: git.Base, delivery: git.Delivery) -> None:
+        """Push; where an earlier attempt's push came late, replace it."""
+        replaceable = {push.head for push in self._claim.pushes if push.branch == mirrored.branch}
+        for _ in range(PUSHES):
+            push = queue.Pushed(branch=mirrored.branch, head=delivery.head, base=base.commit)
+            self._lease.record_push(push)
+            try:
+                return git.push(host, mirrored, base, delivery)
+            except git.PushRejected as rejected:
+                found = git.remote_head(host, mirrored) if rejected.moved else None
+                if found not in replaceable:
+                    raise
+                base = replace(base, expected=found)
+        raise TaskFailed("The branch was changed again and again while it was pushed. Try again later.")
+
+    # What every step stands on --------------------------------------------------------------------------------------
+
+    def _on_host(self, command: Command) -> Completed:
+        self._lease.assure()  # after a stop or an outage nothing of ours reaches the network on a stale lease
+        return self._pump.run(command, sandbox=ProcessSandbox(), limits=self._limits())
+
+    def _in_sandbox(self, command: Command) -> Completed:
+        return self._pump.run(command, sandbox=self._sandbox, limits=self._limits())
+
+    def _limits(self) -> Limits:
+        return Limits(wall=self._deadline, disk=self._settings.disk_limit)
+
+    def _watch(self) -> None:
+        self._lease.keep()
+        self.journal.write_if_due()
+        if self._notice.over(self._settings.grace):
+            raise RunInterrupted(Cause.SHUTDOWN)
+
+    def _journal(self, *secrets: str) -> Journal:
+        path = transcript_path(self._settings.transcripts_dir, task_id=self._claim.task_id, fence=self._claim.fence)
+        return Journal(Transcript(path, redactor=Redactor(secrets)), self._lease)

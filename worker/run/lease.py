@@ -1,0 +1,162 @@
+"""One attempt's right to write to its task: kept by ticks, asked before every write, given up at the end."""
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from time import monotonic
+from typing import Any, Literal, TypeVar
+
+import structlog
+
+from db.engine import Database
+from db.errors import DatabaseUnreachable
+from db.queries import queue
+from worker.errors import Cause, LeaseLost, RunInterrupted
+from worker.run.shutdown import Notice
+from worker.run.transcript import Batch
+from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+AGAIN = timedelta(seconds=1)
+"""Between two tries to reach a database that does not answer."""
+LAST_WORDS = timedelta(seconds=3)
+"""How long a worker that is shutting down tries to give a task back; after that the lease lapses."""
+
+Answer = TypeVar("Answer")
+
+
+class Lease:
+    """
+    The lease of one claim.
+
+    An unreachable database is no reason to stop: what can wait is tried again at the next tick, what cannot is
+    insisted upon, and after `unrenewed_limit` without an answer the attempt counts as lost.
+    """
+
+    def __init__(self, claim: queue.Claim, database: Database, *, settings: Settings, notice: Notice) -> None:
+        self.claim = claim
+        self._database = database
+        self._settings = settings
+        self._notice = notice
+        self._answered = monotonic()
+        self._next_tick = monotonic() + settings.tick.total_seconds()
+
+    def keep(self) -> None:
+        """
+        Renew the lease when it is time to. Call it several times a second.
+
+        Raises:
+            LeaseLost: the task is another attempt's, deleted, or changed by its owner.
+        """
+        if monotonic() < self._next_tick:
+            return
+        self._next_tick = monotonic() + self._settings.tick.total_seconds()
+        try:
+            status = self._tick()
+        except DatabaseUnreachable as outage:
+            self._endure(outage)
+        else:
+            self._judge(status)
+
+    def assure(self) -> None:
+        """
+        Make sure that the lease is ours now, not a moment ago: whoever was stopped and continued cannot know.
+
+        Raises:
+            LeaseLost: it is not.
+        """
+        if monotonic() - self._answered > self._settings.lease_ttl.total_seconds() / 3:
+            self._judge(self._insist(self._tick))
+
+    def append(self, batch: Batch, *, progress: int) -> int | None:
+        """Write a batch; the size of the log then, or None when no answer came and it is to be tried again."""
+        try:
+            return self._append(batch, progress)
+        except DatabaseUnreachable as outage:
+            self._endure(outage)
+            return None
+
+    def must_append(self, batch: Batch, *, progress: int) -> int:
+        """Write a batch, however long the database is away; the size of the log then."""
+        return self._insist(lambda: self._append(batch, progress))
+
+    def name_branch(self, branch: str) -> None:
+        """Write the branch's name to the row."""
+        self._insist(lambda: self._unless_refused(self._fenced(queue.name_branch, branch=branch)))
+
+    def record_push(self, push: queue.Pushed) -> None:
+        """Note the head that is about to be pushed. Only then may it be."""
+        self._insist(lambda: self._unless_refused(self._fenced(queue.record_push, push=push)))
+
+    def finish(
+        self,
+        outcome: Literal["completed", "error"],
+        *,
+        batch: Batch | None,
+        error: str | None,
+        usage: Mapping[str, Any],
+    ) -> str:
+        """End the task; answers how the attempt ended, which is `outcome` unless somebody was faster."""
+        entries = batch.as_dicts() if batch else []
+        return self._insist(
+            lambda: self._fenced(queue.finish, outcome=outcome, entries=entries, error=error, usage=usage)
+        )
+
+    def give_back(self, interrupted: RunInterrupted, *, batch: Batch | None) -> str:
+        """Put the task back; answers its new status. A shutdown does not wait for a database that is away."""
+        bounds = {Cause.CRASH: self._settings.max_crashes, Cause.OVERLOADED: self._settings.max_backoffs}
+        entries = batch.as_dicts() if batch else []
+        return self._insist(
+            lambda: self._fenced(
+                queue.give_back,
+                cause=interrupted.cause.value,
+                bound=bounds.get(interrupted.cause, 0),
+                delay=interrupted.delay,
+                entries=entries,
+            )
+        )
+
+    def close(self) -> str | None:
+        """After the lease was lost: close the attempt in the history, if the database answers; how it ended."""
+        try:
+            return self._fenced(queue.finish, outcome="error", entries=(), error=None, usage={})
+        except DatabaseUnreachable:
+            return None
+
+    def _tick(self) -> str | None:
+        status = self._fenced(queue.tick, ttl=self._settings.lease_ttl)
+        self._answered = monotonic()
+        return status
+
+    def _judge(self, status: str | None) -> None:
+        if status != "processing":
+            raise LeaseLost("gone" if status is None else "lost" if status == "lost" else "taken")
+
+    def _append(self, batch: Batch, progress: int) -> int:
+        appended = self._fenced(queue.append, flush=batch.number, entries=batch.as_dicts(), progress=progress)
+        self._unless_refused(appended.refusal)
+        return appended.stored
+
+    def _fenced(self, call: Callable[..., Answer], **arguments: Any) -> Answer:
+        return call(self._database, self.claim.task_id, fence=self.claim.fence, **arguments)
+
+    def _unless_refused(self, refusal: str | None) -> None:
+        if refusal:
+            raise LeaseLost(refusal)
+
+    def _insist(self, call: Callable[[], Answer]) -> Answer:
+        while True:
+            try:
+                answer = call()
+            except DatabaseUnreachable as outage:
+                self._endure(outage)
+                self._notice.wait(AGAIN)
+            else:
+                self._answered = monotonic()
+                return answer
+
+    def _endure(self, outage: DatabaseUnreachable) -> None:
+        away = timedelta(seconds=monotonic() - self._answered)
+        log.warning("database.unreachable", seconds=round(away.total_seconds(), 1), reason=str(outage))
+        if away >= self._settings.unrenewed_limit or self._notice.over(self._settings.grace + LAST_WORDS):
+            raise LeaseLost("unrenewed") from outage

@@ -1,0 +1,79 @@
+"""What a row asks for, checked: its owner may have written anything there."""
+
+import re
+from dataclasses import dataclass
+
+import structlog
+
+from db.queries.queue import Claim
+from worker.agents import Agent, admit, find
+from worker.errors import TaskFailed, WrongUse
+from worker.repository import Credential, Repository, accept, credential_for
+from worker.sandbox.base import Sandbox
+from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
+DEFAULT_AGENT = "claude"
+"""The column's own default; a row may hold NULL all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A row that may be run."""
+
+    prompt: str
+    agent: Agent
+    model: str | None
+    branch: str | None
+    """As the row names it: git has not seen it yet."""
+    repository: Repository | None
+    credential: Credential | None
+
+
+def read(claim: Claim, *, settings: Settings, sandbox: Sandbox) -> Request:
+    """
+    Check what a row asks for; looks up the repository's host.
+
+    Raises:
+        TaskFailed: it cannot be done; the sentence is for the task's owner.
+        RunInterrupted: the name service does not answer.
+    """
+    agent = find(claim.agent or DEFAULT_AGENT)
+    admit(agent, sandbox=sandbox, trusted=settings.sandbox == "process")
+    repository = accept(claim.repo_url, allowed_hosts=settings.allowed_hosts) if claim.repo_url else None
+    return Request(
+        prompt=_prompt(claim.prompt, limit=settings.prompt_limit),
+        agent=agent,
+        model=_model(claim.model),
+        branch=claim.branch or None,
+        repository=repository,
+        credential=_credential(settings, claim.user_id, repository) if repository else None,
+    )
+
+
+def _prompt(prompt: str, *, limit: int) -> str:
+    if len(prompt) > limit:
+        raise TaskFailed(f"The prompt is longer than {limit:,} characters. Shorten it, or put the details in a file.")
+    if not prompt.strip():
+        raise TaskFailed("The prompt is empty. Say what is to be done.")
+    return prompt
+
+
+def _model(model: str | None) -> str | None:
+    if model and not MODEL.fullmatch(model):
+        raise TaskFailed(
+            "The selected model's name may hold letters, digits and . _ : / @ + - and begins with neither."
+        )
+    return model or None
+
+
+def _credential(settings: Settings, user_id: str, repository: Repository) -> Credential | None:
+    try:
+        return credential_for(settings, user_id, repository)
+    except WrongUse as fault:
+        log.error("credentials.refused", reason=str(fault))  # noqa: TRY400 - a sentence for operators, no traceback
+        raise TaskFailed(
+            "This worker's list of credentials has a fault. Ask whoever runs the worker to mend it."
+        ) from fault

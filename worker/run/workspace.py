@@ -1,0 +1,96 @@
+"""The folders of a run: made for it, held by it, removed after it; what a killed worker left is swept up."""
+
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+MAKING = ".making-"
+"""How the name of a folder begins that is not yet held by its run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folders:
+    """Where one run works."""
+
+    private: Path
+    """The host's own: mirror, quarantine, and what git asks for the token with."""
+    work: Path
+    """The sandbox's: the repository is `repo` in it."""
+    home: Path
+    """The agent's HOME, empty at first."""
+
+
+@contextmanager
+def folders(root: Path, *, task_id: int, fence: int) -> Iterator[Folders]:
+    """The folders of one attempt, of mode 0700 and locked while it runs; gone afterwards."""
+    whole = _made(root.expanduser(), f"{task_id}-{fence}")
+    held = _lock(whole)
+    try:
+        whole = whole.rename(whole.with_name(whole.name.removeprefix(MAKING)))
+        yield Folders(private=whole / "private", work=whole / "work", home=whole / "home")
+    finally:
+        remove(whole)
+        if held is not None:
+            os.close(held)
+
+
+def sweep(root: Path) -> int:
+    """Remove the folders of runs that are no more, as far as this host has any; answers how many."""
+    removed = 0
+    with suppress(FileNotFoundError):
+        for whole in root.expanduser().iterdir():
+            if not whole.name.startswith(MAKING) and (held := _lock(whole)) is not None:
+                remove(whole)
+                os.close(held)
+                removed += 1
+                log.info("workspace.removed", folder=whole.name)
+    return removed
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder that a stranger filled: whatever its modes, and through no symbolic link."""
+    shutil.rmtree(folder, onerror=_unlocked)  # noqa: deprecated - onexc is newer than Python 3.11
+    if folder.exists():
+        log.error("workspace.kept", folder=str(folder))
+
+
+def _made(root: Path, name: str) -> Path:
+    whole = root / f"{MAKING}{name}"
+    for folder in (root, whole, whole / "private", whole / "work", whole / "home"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return whole
+
+
+def _lock(folder: Path) -> int | None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _unlocked(remover: Callable[..., Any], path: str, fault: Any) -> None:  # noqa: ARG001 - shutil's signature
+    # A folder without the right to write it keeps its entries; with it, the second try succeeds.
+    with suppress(OSError):
+        for each in (os.path.dirname(path), path):  # noqa: PTH120 - shutil hands out strings
+            if stat.S_ISDIR(os.lstat(each).st_mode):
+                os.chmod(each, 0o700)  # noqa: PTH101 - as above
+        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114 - as above
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            remover(path)

@@ -1,0 +1,11 @@
+"""Cleaning up, as beat asks for it."""
+
+from worker.app import app
+from worker.run import workspace
+from worker.settings import settings
+
+
+@app.task(name="maintenance.workspaces", acks_late=True)  # type: ignore[untyped-decorator]  # Celery has no types
+def workspaces() -> str:
+    """Remove the workspaces that killed workers of this host left behind."""
+    return f"{workspace.sweep(settings().workspaces_dir)} removed"
