@@ -28,7 +28,7 @@ HEAD_LIMIT, TAIL_LIMIT = 100_000, 350_000
 MEMBER_SIZE = 256_000
 """The file grows by whole gzip members of at most about so many characters: what is written stays readable."""
 
-# When to write. Postgres rewrites the whole log each time, so a write costs what is stored, not what is new.
+# When to write. Each write costs what is stored, not what is new: Postgres rewrites the whole log.
 #  - Entries as large as a quarter of what is stored are written at once: the log grows by a quarter each
 #    time, so all writes together come to five times the text, however many lines it has.
 #  - Fewer wait until `patience` has passed since the last write: a trickle rewrites PACE bytes a second at most.
@@ -117,9 +117,8 @@ class Transcript:
         waited = now - self._tried
         if self._pending:
             return waited >= max(AGAIN, patience(self._stored))
-        if not self._buffer or waited < SOONEST:
-            return False
-        return self._buffer.size >= SHARE * self._stored or waited >= patience(self._stored)
+        enough = self._buffer.size >= SHARE * self._stored
+        return bool(self._buffer) and waited >= (SOONEST if enough else patience(self._stored))
 
     def batch(self, now: float) -> Batch | None:
         """What to write next: the batch not known to be written, else all that is buffered; None for nothing."""

@@ -75,13 +75,13 @@ def test_a_message_is_made_storable_redacted_and_clipped(transcript: Transcript)
     assert messages(taken(transcript)) == [f"password: \ufffd {MASK}"]
 
 
-@pytest.mark.parametrize("before", range(50))
-def test_no_part_of_a_secret_stays_where_a_message_is_clipped(transcript: Transcript, before: int) -> None:
-    transcript.add("info", "x" * (MESSAGE_LIMIT - before) + SECRET + "y" * 1000)
+def test_no_part_of_a_secret_stays_where_a_message_is_clipped(transcript: Transcript) -> None:
+    for before in range(20, 45):  # around the note of what is left out
+        transcript.add("info", "x" * (MESSAGE_LIMIT - before) + SECRET + "y" * 1000)
 
-    [long] = messages(taken(transcript))
-    assert len(long.encode()) <= MESSAGE_LIMIT
-    assert SECRET[:3] not in long
+    for long in messages(taken(transcript)):
+        assert len(long.encode()) <= MESSAGE_LIMIT
+        assert SECRET[:3] not in long
 
 
 @pytest.mark.parametrize("nothing", ["", "\n \n", b"\x1b[2K\x00\r", "\u202e"])
@@ -198,7 +198,7 @@ def played(arrivals: list[tuple[float, str]], path: Path) -> list[Write]:
 
 
 @pytest.mark.parametrize("lines", [500, 2_000, 8_000, 20_000])
-@pytest.mark.parametrize("a_second", [500, 1_000, 10_000])
+@pytest.mark.parametrize("a_second", [500, 10_000])
 def test_the_writes_of_a_busy_run_come_to_five_times_its_text_and_its_last_write(
     path: Path, lines: int, a_second: int
 ) -> None:
