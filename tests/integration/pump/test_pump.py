@@ -59,6 +59,13 @@ def test_what_is_collected_has_a_bound(pumping: Pumping, marked: Marked) -> None
     assert reached.value.what == "output"
 
 
+def test_what_was_left_in_the_pipe_by_a_program_that_is_gone_is_read(pumping: Pumping, marked: Marked) -> None:
+    """It ends while `watch` blocks, and its pipe holds more than is read at once."""
+    pumping.on_watch = lambda: time.sleep(0.4)
+    enlarge = "import fcntl; fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 2**20)"
+    assert pumping(marked.python(enlarge, f"{WRITE}(b'x' * 500_000)")).stdout == b"x" * 500_000
+
+
 def test_leftover_processes_neither_stay_nor_delay_the_end(pumping: Pumping, marked: Marked) -> None:
     began = time.monotonic()
     with nothing_left(marked):
@@ -175,7 +182,9 @@ def test_a_program_that_goes_on_printing_is_not_idle(pumping: Pumping, marked: M
 
 
 def test_disk_use_is_not_followed_through_symbolic_links(pumping: Pumping, marked: Marked) -> None:
-    assert pumping(marked.shell("ln -s / root; ln -s . loop; sleep 0.3"), disk=10**5).returncode == 0
+    (marked.folder / "root").symlink_to("/")
+    (marked.folder / "loop").symlink_to(".")
+    assert pumping(marked.shell("sleep 0.3"), disk=10**5).returncode == 0
 
 
 def test_measuring_many_files_neither_takes_long_at_once_nor_forgets_any(
