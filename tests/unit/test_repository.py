@@ -51,6 +51,7 @@ def _name_service(monkeypatch: pytest.MonkeyPatch) -> None:
             "dual.example:8443:93.184.216.34,[2606:2800:220:1:248:1893:25c8:1946]",
         ),
         ("https://93.184.216.34/a", "https://93.184.216.34/a", None),
+        ("https://[64:ff9b::5db8:d822]/a", "https://[64:ff9b::5db8:d822]/a", None),
         ("https://[2606:2800:220:1::1]:444/a", "https://[2606:2800:220:1::1]:444/a", None),
     ],
 )

@@ -209,7 +209,7 @@ def flatten(workspace: Workspace, base: Base) -> list[str]:
     nested = [name.rstrip("/") for name in others if name.endswith("/")] + links(workspace, base)
     for name in nested:
         workspace.execute("rm", "-rf", "--", f"./{name}/.git", cwd=workspace.repo, env={})
-        workspace.git("rm", "--quiet", "--cached", "--ignore-unmatch", "--", f":(literal){name}")
+        workspace.git("update-index", "--force-remove", "--", name)
     return nested
 
 

@@ -7,7 +7,6 @@ import subprocess
 import urllib.error
 import urllib.request
 from base64 import b64encode
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,12 @@ from worker.local.git_server import serve
 FLUSH = b"0000"
 
 
-def ask(url: str, *, token: str | None = None, body: bytes | Iterator[bytes] | None = None, **headers: str) -> int:
+def ask(url: str, *, token: str | None = None, **headers: str) -> int:
     """The status of one request."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     if token:
         sent["Authorization"] = f"Basic {b64encode(f'anyone:{token}'.encode()).decode()}"
-    request = urllib.request.Request(url, data=body, headers=sent)  # noqa: S310  # loopback
+    request = urllib.request.Request(url, headers=sent)  # noqa: S310  # loopback
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # loopback
             answer.read()
@@ -65,12 +64,15 @@ def test_a_scheme_that_is_not_basic_is_no_token(scene: Scene) -> None:
 def test_bodies_of_every_kind_are_understood(scene: Scene, kind: str) -> None:
     want = f"want {scene.head('main')}\n".encode()
     body = b"%04x%s" % (len(want) + 4, want) + FLUSH + b"0009done\n"
-    headers = {"Content_Type": "application/x-git-upload-pack-request"}
+    headers = {"Content-Type": "application/x-git-upload-pack-request"}
     if "gzip" in kind:
         body = gzip.compress(body)
-        headers["Content_Encoding"] = "gzip"
+        headers["Content-Encoding"] = "gzip"
     sent = iter([body[:20], body[20:]]) if "chunked" in kind else body
-    assert ask(f"{scene.address}/{SITE}/git-upload-pack", body=sent, **headers) == 200
+    url = f"{scene.address}/{SITE}/git-upload-pack"
+    request = urllib.request.Request(url, data=sent, headers=headers)  # noqa: S310  # loopback
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  # loopback
+        assert b"PACK" in answer.read()
 
 
 def test_a_large_push_and_clone_go_through(scene: Scene, tmp_path: Path) -> None:

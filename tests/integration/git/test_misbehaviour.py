@@ -135,7 +135,7 @@ def test_what_was_staged_by_force_is_committed(scene: Scene, run: Started) -> No
     assert scene.remote("ls-tree", "-r", "--name-only", "feature").split() == [".gitignore", "README", "dist/app.js"]
 
 
-@pytest.mark.parametrize("state", ["unborn", "committed", "recorded"])
+@pytest.mark.parametrize("state", ["unborn", "committed", "staged", "recorded"])
 def test_a_repository_that_a_scaffolder_left_inside_becomes_a_folder(scene: Scene, run: Started, state: str) -> None:
     run.write("app/src/index.js")
     run.write("app/lib/[x]/y")
@@ -144,8 +144,9 @@ def test_a_repository_that_a_scaffolder_left_inside_becomes_a_folder(scene: Scen
         if state != "unborn":
             plain("add", ".", cwd=run.repo / folder)
             plain("commit", "--quiet", "--message", "scaffold", cwd=run.repo / folder)
-    if state == "recorded":
+    if state in {"staged", "recorded"}:
         run.agent("add", ".")
+    if state == "recorded":
         run.agent("commit", "--quiet", "--message", "By the agent")
     run.push()
     files = scene.remote("ls-tree", "-r", "--name-only", "feature").split()

@@ -1,5 +1,6 @@
 """The git steps of a run from the first look at the remote to the push."""
 
+import dataclasses
 import stat
 import subprocess
 from collections.abc import Callable
@@ -321,6 +322,27 @@ def test_a_push_may_be_repeated(scene: Scene) -> None:
     git.push(run.host, run.mirrored, run.base, delivery)
     git.push(run.host, run.mirrored, run.base, delivery)
     assert git.remote_head(run.host, run.mirrored) == delivery.head
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_connection_lost_while_pushing_is_judged_by_the_branch(scene: Scene, *, arrived: bool) -> None:
+    run = scene.start()
+    run.write("x")
+    delivery = run.deliver()
+
+    def losing(command: Command) -> Completed:
+        if "push" not in command.argv:
+            return scene.on_host(command)
+        if arrived:
+            scene.on_host(command)
+        return Completed(returncode=128, stderr=b"fatal: the remote end hung up unexpectedly")
+
+    host = dataclasses.replace(run.host, run=losing)
+    if arrived:
+        git.push(host, run.mirrored, run.base, delivery)
+    else:
+        with pytest.raises(Unreachable):
+            git.push(host, run.mirrored, run.base, delivery)
 
 
 def test_a_remote_that_declines_is_quoted_without_secrets(scene: Scene) -> None:
