@@ -64,7 +64,7 @@ def _prompt(prompt: str, *, limit: int) -> str:
 def _model(model: str | None) -> str | None:
     if model and not MODEL.fullmatch(model):
         raise TaskFailed(
-            "The selected model's name may hold letters, digits and . _ : / @ + - and begins with neither."
+            "The selected model's name begins with a letter or a digit, and holds nothing but those and . _ : / @ + -"
         )
     return model or None
 

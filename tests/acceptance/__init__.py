@@ -1,0 +1,1 @@
+"""The whole system on real servers, with real workers, agents and repositories."""
