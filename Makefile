@@ -27,6 +27,9 @@ format: .venv/dev.stamp ## format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: .venv/dev.stamp ## measure, and print each figure beside what it is compared with
+	@$(BIN)/python -m bench $(ARGS)
+
 lock: ## write requirements/*.lock anew from pyproject.toml (needs uv)
 	tools/lock.sh
 

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -90,7 +91,7 @@ def fleet(tmp_path: Path, stack: Addresses, worker_url: DatabaseUrl, remote: Rem
 def add(rows: Rows) -> Callable[..., int]:
     """Add a task of OWNER's."""
 
-    def add(prompt: str = "Say hello", **columns: object) -> int:
+    def add(prompt: str = "Say hello", **columns: Any) -> int:
         return rows.task(user=OWNER, prompt=prompt, **columns)
 
     return add

@@ -3,8 +3,10 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -119,7 +121,7 @@ def test_however_a_worker_is_told_to_stop_its_tasks_are_given_back(
     assert [rows.status(task) for task in tasks] == ["pending", "pending"], fleet.text()
     assert [attempts(rows, task) for task in tasks] == [["shutdown"], ["shutdown"]]
     assert fleet.agents() == []
-    assert not [pid for pid in parents() if os.path.exists(f"/proc/{pid}") and _session(pid) == worker.pid]
+    assert not [pid for pid in parents() if _session(pid) == worker.pid]
     assert set(remote.heads()) == {"main"}
 
 
@@ -243,3 +245,20 @@ def test_a_crash_of_every_attempt_ends_the_task(fleet: Fleet, rows: Rows, add: A
 
     assert attempts(rows, task) == ["crash"] * 3
     assert "died 3 times" in rows.messages(task)[-1]
+
+
+def test_under_honcho_sigterm_gives_the_tasks_back(fleet: Fleet, rows: Rows, add: Adding, remote: Remote) -> None:
+    binaries = str(Path(sys.executable).parent)
+    processes = fleet.start(
+        *("honcho", "-f", "Procfile", "start", "worker", "dispatcher"),
+        PATH=f"{binaries}:{fleet.env['PATH']}",
+        PYTHONUNBUFFERED="1",
+    )
+    task = add(LONG, repo_url=remote.repository())
+    until(works(fleet, rows, task), within=40, what=fleet.text())
+
+    fleet.terminate(processes, within=GRACE + 8)
+
+    assert rows.status(task) == "pending", fleet.text()
+    assert attempts(rows, task) == ["shutdown"]
+    assert fleet.agents() == []

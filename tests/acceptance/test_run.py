@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -81,7 +81,7 @@ def test_hostile_rows_end_as_errors_that_a_user_understands(
     tasks = {}
     for name, (columns, _) in HOSTILE.items():
         filled = {key: url if value == "URL" else value for key, value in columns.items()}
-        tasks[name] = add(**filled)  # type: ignore[arg-type]  # columns of the table above
+        tasks[name] = add(**filled)
     stranger = rows.task(user=uuid4(), prompt="Read what is not mine", repo_url=url)
     until(ended(rows, *tasks.values(), stranger), within=60, what=running.text())
 
@@ -156,7 +156,7 @@ def test_no_secret_of_the_worker_is_seen_by_an_agent_or_kept(
     assert "CODINGIT_" not in seen
     kept = json.dumps([rows.see(shows_env)["logs"], rows.see(prints_token)["logs"]])
     assert TOKEN not in kept
-    transcripts = [path for path in (running.state / "transcripts").rglob("*.gz")]
+    transcripts = list((running.state / "transcripts").rglob("*.gz"))
     assert transcripts
     for path in transcripts:
         assert TOKEN.encode() not in subprocess.run(["gzip", "-dc", path], capture_output=True, check=True).stdout
@@ -191,8 +191,8 @@ def test_a_log_that_the_web_app_keeps_as_text_stays_text(running: Fleet, rows: R
 
 
 @pytest.fixture
-def several_users(rows: Rows) -> Iterator[list[int]]:
-    yield [rows.task(user=uuid4(), prompt=QUICK) for _ in range(6)]
+def several_users(rows: Rows) -> list[int]:
+    return [rows.task(user=uuid4(), prompt=QUICK) for _ in range(6)]
 
 
 def test_tasks_of_many_users_all_end_once(running: Fleet, rows: Rows, several_users: list[int]) -> None:

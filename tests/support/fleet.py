@@ -1,4 +1,4 @@
-"""Real workers and dispatchers as processes, as the Procfile starts them, with short times so that tests need not wait."""
+"""Real workers and dispatchers as processes, as the Procfile starts them, with short times to wait for."""
 
 import os
 import signal
@@ -95,7 +95,7 @@ class Fleet:
         found = []
         for pid in parents():
             with suppress(OSError):
-                if str(self.state) in os.readlink(f"/proc/{pid}/cwd"):
+                if str(self.state) in str(Path(f"/proc/{pid}/cwd").readlink()):
                     found.append(pid)
         return found
 

@@ -16,7 +16,7 @@ class Rows:
         self.connection = psycopg.connect(url.libpq, autocommit=True, row_factory=dict_row)
 
     def execute(self, statement: LiteralString, *parameters: Any) -> list[DictRow]:
-        cursor = self.connection.execute(statement, parameters)
+        cursor = self.connection.execute(statement, parameters or None)
         return cursor.fetchall() if cursor.description else []
 
     def user(self, user_id: UUID | None = None) -> UUID:
@@ -39,7 +39,7 @@ class Rows:
 
     def see(self, task_id: int) -> DictRow:
         rows = self.execute(
-            "SELECT id, user_id, status::text AS status, progress, branch_name, logs, repo_url FROM public.tasks WHERE id = %s",
+            "SELECT id, user_id, status::text AS status, progress, branch_name, logs FROM public.tasks WHERE id = %s",
             task_id,
         )
         assert rows, f"task {task_id} has no row"

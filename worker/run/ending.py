@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
@@ -38,7 +38,7 @@ class Ending:
         Raises:
             LeaseLost: the task is not ours any more, so it did not end so.
         """
-        outcome = "error" if ended.reason else "completed"
+        outcome: Literal["completed", "error"] = "error" if ended.reason else "completed"
         words = closing(
             outcome,
             self._took(),

@@ -1,5 +1,6 @@
 """The story of a run: workspace, mirror, clone, branch, agent, commit, bundle, push, finish."""
 
+import errno
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -10,7 +11,7 @@ from db.engine import Database
 from db.queries import queue
 from worker import git
 from worker.agents import Job, Parser, Verdict
-from worker.errors import Cause, LeaseLost, RunInterrupted, TaskFailed
+from worker.errors import Cause, CommandFailed, LeaseLost, RunInterrupted, TaskFailed
 from worker.repository import Unreachable
 from worker.run import request
 from worker.run.ending import Ended, Ending
@@ -35,6 +36,8 @@ SAVING = timedelta(minutes=2)
 PUSHES = 3
 """How often a push is tried that finds the branch moved by an earlier attempt of the same task."""
 BACKOFF, LONGEST_BACKOFF = timedelta(seconds=15), timedelta(minutes=15)
+EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+OUR_FAULT = "A fault of the worker ended this task; whoever runs the worker finds it in the worker's log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +56,14 @@ def run(claim: queue.Claim, *, database: Database, settings: Settings, notice: N
     far as the database can be reached. A fault of ours fails the task and is raised again.
     """
     lease = Lease(claim, database, settings=settings, notice=notice)
-    with folders(settings.workspaces_dir, task_id=claim.task_id, fence=claim.fence) as space:
-        story = Story(lease, space, settings=settings, notice=notice)
-        ending = Ending(lease)
-        try:
-            return told(story, ending)
-        except LeaseLost as lost:
-            return ending.abandon(lost.reason, story.journal)
-        finally:
-            story.journal.transcript.close()
+    story = Story(lease, settings=settings, notice=notice)
+    ending = Ending(lease)
+    try:
+        return told(story, ending)
+    except LeaseLost as lost:
+        return ending.abandon(lost.reason, story.journal)
+    finally:
+        story.journal.transcript.close()
 
 
 def told(story: "Story", ending: Ending) -> str:
@@ -74,22 +76,28 @@ def told(story: "Story", ending: Ending) -> str:
         return ending.give_back(interrupted, story.journal)
     except LeaseLost:
         raise
-    except Exception:
-        fault = "A fault of the worker ended this task; whoever runs the worker finds it in the worker's log"
+    except Exception as fault:
+        if is_of_this_host(fault):
+            log.exception("host.unfit")
+            return ending.give_back(RunInterrupted(Cause.OVERLOADED, delay=BACKOFF), story.journal)
         with suppress(LeaseLost):
-            ending.finish(Ended(reason=fault), story.journal, usage=story.usage)
+            ending.finish(Ended(reason=OUR_FAULT), story.journal, usage=story.usage)
         raise
     return ending.finish(ended, story.journal, usage=story.usage)
+
+
+def is_of_this_host(fault: Exception) -> bool:
+    """Whether the task would run where there is git, room on the disk, and a process to be had."""
+    return isinstance(fault, CommandFailed) or (isinstance(fault, OSError) and fault.errno in EXHAUSTED)
 
 
 class Story:
     """One run of one task: `tell` reads from top to bottom what happens."""
 
-    def __init__(self, lease: Lease, space: Folders, *, settings: Settings, notice: Notice) -> None:
+    def __init__(self, lease: Lease, *, settings: Settings, notice: Notice) -> None:
         self.usage: dict[str, int | float] = {}
         self._claim = lease.claim
         self._lease = lease
-        self._space = space
         self._settings = settings
         self._notice = notice
         self._sandbox = ProcessSandbox()
@@ -104,29 +112,31 @@ class Story:
             RunInterrupted: the task is to be given back.
             LeaseLost: nothing may be written any more.
         """
+        self._lease.keep()
         asked = request.read(self._claim, settings=self._settings, sandbox=self._sandbox)
         if asked.credential:  # nothing was said yet; from here on the token is masked too
             self.journal = self._journal(*self._settings.secrets(), asked.credential.token)
         self.journal.step(15, f"Attempt {self._claim.attempt} begins, with agent {asked.agent.name}.")
         try:
-            return self._in_repository(asked) if asked.repository else self._without_repository(asked)
+            with folders(self._settings.workspaces_dir, task_id=self._claim.task_id, fence=self._claim.fence) as space:
+                return self._in_repository(asked, space) if asked.repository else self._without_repository(asked, space)
         except Unreachable as unreachable:
             self.journal.say("error", unreachable.sentence)
             raise
         except LimitReached as reached:
             raise TaskFailed(str(reached)) from reached
 
-    def _without_repository(self, asked: Request) -> Ended:
-        work = self._agent(asked, git.Workspace(run=self._in_sandbox, folder=self._space.work, committer=""))
+    def _without_repository(self, asked: Request, space: Folders) -> Ended:
+        work = self._agent(asked, space)
         self.journal.say("success", work.answer)
         return Ended(reason=work.cut)
 
-    def _in_repository(self, asked: Request) -> Ended:
+    def _in_repository(self, asked: Request, space: Folders) -> Ended:
         assert asked.repository is not None  # noqa: S101 - for the type checker
         host = git.Host(
-            run=self._on_host, folder=self._space.private, repository=asked.repository, credential=asked.credential
+            run=self._on_host, folder=space.private, repository=asked.repository, credential=asked.credential
         )
-        workspace = git.Workspace(run=self._in_sandbox, folder=self._space.work, committer=self._settings.committer)
+        workspace = git.Workspace(run=self._in_sandbox, folder=space.work, committer=self._settings.committer)
         branch = self._branch(host, asked)
         mirrored = git.mirror(host, branch)
         earlier = [git.Pushed(branch=push.branch, head=push.head, base=push.base) for push in self._claim.pushes]
@@ -137,7 +147,7 @@ class Story:
             self.journal.say("info", note)
         self.journal.step(30, f"Working on branch {branch}.")
 
-        work = self._agent(asked, workspace)
+        work = self._agent(asked, space)
         self.journal.say("success" if work.cut is None else "error", work.answer)
         task = git.Task(id=self._claim.task_id, prompt=asked.prompt)
         head = git.commit(workspace, mirrored, base, task=task, partial=work.cut is not None)
@@ -158,16 +168,17 @@ class Story:
         self._lease.name_branch(branch)
         return branch
 
-    def _agent(self, asked: Request, workspace: git.Workspace) -> Work:
+    def _agent(self, asked: Request, space: Folders) -> Work:
         """Run the agent; a limit that cuts it off is no failure yet, for what it did is still to be saved."""
-        workspace.repo.mkdir(exist_ok=True)
+        folder = space.work / "repo"
+        folder.mkdir(exist_ok=True)
         parser = asked.agent.parser()
         job = Job(
             task_id=self._claim.task_id,
             prompt=asked.prompt,
             model=asked.model,
-            workspace=workspace.repo,
-            home=self._space.home,
+            workspace=folder,
+            home=space.home,
         )
         self.journal.step(40, "The agent begins.")
         try:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
-from types import FrameType
 
 
 class Notice:
@@ -79,7 +78,7 @@ class Terminated:
         self.happened = False
         self._telling = telling
 
-    def __call__(self, signum: int, frame: FrameType | None) -> None:
+    def __call__(self, *_: object) -> None:
         self.happened = True
         try:
             os.write(self._telling, b".")

@@ -1,0 +1,124 @@
+"""What it costs to write a log of n lines: through the transcript's batches, line by line, and as the web app does."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from time import perf_counter
+
+from psycopg.types.json import Jsonb
+
+from bench.measure import Bench, Row, wal_position
+from db.engine import Database
+from db.queries import queue
+from worker.run.redaction import Redactor
+from worker.run.transcript import Transcript
+
+LINES = (500, 5_000, 20_000)
+SLOW_LINES = 2_000
+"""One line a write takes time in the square of the lines: more of them would only prolong the benchmark."""
+LINES_A_SECOND = 2_000
+"""How fast the agent prints, on the clock that decides about flushes; the writes themselves are as fast as they are."""
+
+
+def measure(bench: Bench) -> Iterator[Row]:
+    """Lines a second, and bytes of WAL a byte of text, as the log grows; then the two naive ways beside ours."""
+    ways: dict[str, tuple[Callable[[Bench, int], None], tuple[int, ...]]] = {
+        "in batches": (in_batches, (*LINES, SLOW_LINES)),
+        "one line a write": (one_by_one, (SLOW_LINES,)),
+        "read, add, write back": (read_modify_write, (SLOW_LINES,)),
+    }
+    wal: dict[str, float] = {}
+    for way, (write, sizes) in ways.items():
+        for count in sizes:
+            seconds, wal[way] = cost(bench, write, count)
+            ours = None if way == "in batches" else wal["in batches"]
+            yield Row(bench="logs", case=f"{way}, {count:,} lines", value=count / seconds, unit="lines/s")
+            yield Row(
+                bench="logs",
+                case=f"{way}, {count:,} lines",
+                value=wal[way],
+                unit="bytes of WAL a byte of text",
+                against="in batches" if ours else None,
+                ratio=wal[way] / ours if ours else None,
+            )
+
+
+def cost(bench: Bench, write: Callable[[Bench, int], None], count: int) -> tuple[float, float]:
+    """Seconds, and WAL bytes a byte of text, of writing `count` lines."""
+    text = sum(len(line(n)) for n in range(count))
+    with bench.connect() as connection:
+        connection.execute("CHECKPOINT")
+        before, began = wal_position(connection), perf_counter()
+        write(bench, count)
+        seconds = perf_counter() - began
+        return seconds, (wal_position(connection) - before) / text
+
+
+def line(number: int) -> str:
+    """What an agent prints: about 100 characters, no two alike."""
+    return f"{number:06} compiled src/module_{number * 7919 % 10007}.py in {number * 31 % 977} ms, {'ok ' * 18}"
+
+
+def in_batches(bench: Bench, count: int) -> None:
+    """As a run does it: the transcript decides when to write, on a clock of its own."""
+    with Database(bench.url) as database, tempfile.TemporaryDirectory() as folder:
+        claim = claimed(bench, database)
+        transcript = Transcript(Path(folder) / "1" / "1.log.gz", redactor=Redactor(["a-secret-of-the-worker"]))
+
+        def write(now: float) -> None:
+            batch = transcript.batch(now)
+            if batch:
+                appended = queue.append(
+                    database,
+                    claim.task_id,
+                    fence=claim.fence,
+                    flush=batch.number,
+                    entries=batch.as_dicts(),
+                    progress=50,
+                )
+                transcript.written(batch, stored=appended.stored)
+
+        for number in range(count):
+            transcript.add("info", line(number))
+            if transcript.due(number / LINES_A_SECOND):
+                write(number / LINES_A_SECOND)
+        write(count / LINES_A_SECOND)
+        transcript.close()
+
+
+def one_by_one(bench: Bench, count: int) -> None:
+    """Each line a write of its own, with the `||` operator."""
+    task = bench.task()
+    append = "UPDATE public.tasks SET logs = logs || %s, updated_at = now() WHERE id = %s"
+    with bench.connect() as connection:
+        for number in range(count):
+            connection.execute(append, [Jsonb([{"type": "info", "message": line(number)}]), task])
+
+
+def read_modify_write(bench: Bench, count: int) -> None:
+    """As the web app does it: read the whole log, add a line, write the whole log."""
+    task = bench.task()
+    with bench.connect() as connection:
+        for number in range(count):
+            found = connection.execute("SELECT logs FROM public.tasks WHERE id = %s", [task]).fetchone()
+            assert found
+            logs = [*found[0], {"type": "info", "message": line(number)}]
+            connection.execute(
+                "UPDATE public.tasks SET logs = %s, updated_at = now() WHERE id = %s", [Jsonb(logs), task]
+            )
+
+
+def claimed(bench: Bench, database: Database) -> queue.Claim:
+    """A task that this benchmark runs."""
+    claim = queue.claim(
+        database,
+        bench.task(),
+        holder="bench",
+        celery_id=None,
+        ttl=timedelta(hours=1),
+        per_user=1,
+        prompt_limit=1000,
+    )
+    assert claim
+    return claim
