@@ -6,14 +6,14 @@ from typing import Any
 import structlog
 from billiard.exceptions import WorkerLostError
 from celery import Celery, bootsteps, signals
-from kombu import Queue
+from kombu.entity import Queue
 
 import beat_schedule
 from worker import log as logs
-from worker.errors import WrongUse
-from worker.monitoring import guardian
+from worker.errors import CommandFailed, WrongUse
+from worker.monitoring import fitness, guardian
 from worker.run.shutdown import Shutdown
-from worker.settings import Settings, required_redis, settings
+from worker.settings import Settings, required, required_redis, settings
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,6 @@ def configuration(chosen: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_disable_prefetch": True,
         "worker_concurrency": chosen.concurrency,
-        "worker_max_memory_per_child": None,
         "task_default_queue": RUNS,
         "task_queues": (Queue(RUNS), Queue(MAINTENANCE)),
         "task_routes": {"runs.*": {"queue": RUNS}, "maintenance.*": {"queue": MAINTENANCE}},
@@ -99,6 +98,17 @@ shutdown = Shutdown()
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _configure_logging(**_: Any) -> None:
     logs.configure(level=settings().log_level, form=settings().log_format)
+
+
+@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]  # as above
+def _check_host(instance: Any, **_: Any) -> None:
+    if RUNS not in instance.app.amqp.queues.consume_from:
+        return
+    try:
+        required(settings().database_url, "DATABASE_URL")
+        fitness.check(settings())
+    except (WrongUse, CommandFailed, OSError) as fault:
+        sys.exit(f"Error: {fault}")
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # as above

@@ -7,28 +7,35 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from db.url import DatabaseUrl
+from db.url import DatabaseUrl, split
 from worker.errors import WrongUse
 
 PREFIX = "CODINGIT_"
 UNPREFIXED = ("DATABASE_URL", "ADMIN_DATABASE_URL", "MAINTENANCE_DATABASE_URL", "LISTEN_DATABASE_URL", "REDIS_URL")
+NETWORK = (
+    *("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"),
+)
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+LAST_PORT = 65535
+LONGEST = 366 * 86400.0
 SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 def duration(value: object) -> object:
     """`90`, `90s`, `500ms`, `15m`, `1h`, `7d` as a timedelta; a bare number is in seconds."""
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)?", value.strip()) if isinstance(value, str) else None
-    if match:
-        return timedelta(seconds=float(match[1]) * UNITS[match[2] or "s"])
-    if isinstance(value, str):
-        raise ValueError("a duration is a number with a unit, such as 500ms, 30s, 15m or 2h")
+    seconds = float(match[1]) * UNITS[match[2] or "s"] if match else None
+    if seconds is not None and seconds <= LONGEST:
+        return timedelta(seconds=seconds)
+    if isinstance(value, str):  # a timedelta passes
+        raise ValueError("a duration is a number with a unit, such as 500ms, 30s, 15m or 2h, and at most a year")
     return value
 
 
@@ -55,8 +62,40 @@ def database_url(value: object) -> object:
 def redis_url(value: object) -> object:
     """An address of Redis or Valkey, with TLS by rediss://."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-    if urlsplit(text).scheme not in {"redis", "rediss"}:
+    if split(text).scheme not in {"redis", "rediss"}:
         raise ValueError("it must begin with redis:// or rediss://")
+    return value
+
+
+def session(value: DatabaseUrl) -> DatabaseUrl:
+    """An address that LISTEN works at."""
+    if value.pooled:
+        raise ValueError("LISTEN does not work through a transaction pooler; name the session port, as 5432")
+    return value
+
+
+def host_and_port(value: str) -> str:
+    """An address to listen on, `host:port`; an IPv6 address stands in brackets."""
+    host, _, port = value.rpartition(":")
+    if not re.fullmatch(r"[^\s:/@\[\]]+|\[[0-9A-Fa-f:.]+\]", host) or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError("it must look like 127.0.0.1:8787")
+    if int(port) > LAST_PORT:
+        raise ValueError(f"its port must not be above {LAST_PORT}")
+    return value
+
+
+def committer(value: str) -> str:
+    """`Name <address>`, as git takes it."""
+    if not re.fullmatch(r"[^<>\n]+ <[^<>\s]+>", value):
+        raise ValueError("it must look like: Name <address@example.com>")
+    return value
+
+
+def login(value: SecretStr) -> SecretStr:
+    """`user:password`, neither empty."""
+    user, _, password = value.get_secret_value().partition(":")
+    if not (user and password):
+        raise ValueError("it must look like: user:password")
     return value
 
 
@@ -64,7 +103,11 @@ Duration = Annotated[timedelta, BeforeValidator(duration), Field(gt=timedelta())
 Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
 Postgres = Annotated[DatabaseUrl, NoDecode, BeforeValidator(database_url)]
+Session = Annotated[DatabaseUrl, NoDecode, BeforeValidator(database_url), AfterValidator(session)]
 Redis = Annotated[SecretStr, BeforeValidator(redis_url)]
+Listening = Annotated[str, AfterValidator(host_and_port)]
+Login = Annotated[SecretStr, AfterValidator(login)]
+Committer = Annotated[str, AfterValidator(committer)]
 
 
 class Settings(BaseSettings):
@@ -92,18 +135,18 @@ class Settings(BaseSettings):
     """PostgreSQL as the owner of the tables: for `db` and `tasks` commands. Default: DATABASE_URL."""
     maintenance_database_url: Postgres | None = Field(None, validation_alias="MAINTENANCE_DATABASE_URL")
     """PostgreSQL as the role that may delete what is expired. Default: DATABASE_URL."""
-    listen_database_url: Postgres | None = Field(None, validation_alias="LISTEN_DATABASE_URL")
-    """A direct address for LISTEN where DATABASE_URL is a transaction pooler. Default: DATABASE_URL, or polling alone."""
+    listen_database_url: Session | None = Field(None, validation_alias="LISTEN_DATABASE_URL")
+    """A direct address for LISTEN where DATABASE_URL is a transaction pooler. Without it, polling alone serves."""
     redis_url: Redis | None = Field(None, validation_alias="REDIS_URL")
-    """Redis or Valkey, the broker of Celery."""
+    """Redis or Valkey, the broker of Celery; `rediss://` is TLS with a verified certificate."""
 
     # The queue.
     lease_ttl: Duration = timedelta(seconds=30)
     """How long a lease lasts without being renewed; a dead worker's task runs again after it."""
-    tick: Duration = timedelta(seconds=1)
+    tick: Annotated[Duration, Field(validate_default=True)] = timedelta(seconds=1)
     """How often a run renews its lease and learns of cancellation."""
-    poll_interval: Duration = timedelta(seconds=1)
-    """How often the dispatcher looks for pending rows besides being notified."""
+    poll_interval: Annotated[Duration, Field(le=timedelta(seconds=10))] = timedelta(seconds=1)
+    """How often the dispatcher looks for pending rows besides being notified, and for lapsed leases; at most 10 s."""
     offer_timeout: Duration = timedelta(seconds=60)
     """After how long an offer that nobody claimed is made again."""
     window: int = Field(100, ge=1)
@@ -144,32 +187,28 @@ class Settings(BaseSettings):
     """A TOML file that says which user may use which token for which repository."""
     credentials_hook: str | None = None
     """`module:function` of (user_id, host, path) in place of the file; answers a Credential or None."""
-    committer: str = "CodingIT <worker@codingit.invalid>"
+    committer: Committer = "CodingIT <worker@codingit.invalid>"
     """Who commits, as `Name <address>`."""
 
     # Watching.
-    health_address: str = "127.0.0.1:8787"
+    health_address: Listening = "127.0.0.1:8787"
     """Where the dispatcher answers /healthz and /readyz, as host:port; port 0 takes a free one."""
-    flower_auth: SecretStr | None = None
+    flower_auth: Login | None = None
     """`user:password` for Flower; it does not start without."""
-    flower_address: str = "127.0.0.1:5555"
+    flower_address: Listening = "127.0.0.1:5555"
     """Where Flower answers, as host:port. Its /metrics and /healthcheck ask for no password: keep it private."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level that is logged."""
     log_format: Literal["console", "json"] = "console"
     """`json` prints one object a line."""
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if self.tick * 3 > self.lease_ttl:
-            raise ValueError(
-                f"{PREFIX}LEASE_TTL must be at least three times {PREFIX}TICK, or one slow tick loses the lease"
-            )
-        if not re.fullmatch(r"[^<>\n]+ <[^<>\s]+>", self.committer):
-            raise ValueError(f"{PREFIX}COMMITTER must look like: Name <address@example.com>")
-        if self.flower_auth and ":" not in self.flower_auth.get_secret_value():
-            raise ValueError(f"{PREFIX}FLOWER_AUTH must look like: user:password")
-        return self
+    @field_validator("tick")
+    @classmethod
+    def _renews_in_time(cls, tick: timedelta, info: ValidationInfo) -> timedelta:
+        lease_ttl = info.data.get("lease_ttl")  # absent when it has a fault of its own
+        if lease_ttl and tick * 3 > lease_ttl:
+            raise ValueError(f"it must be at most a third of {PREFIX}LEASE_TTL, or one slow tick loses the lease")
+        return tick
 
     @property
     def workspaces_dir(self) -> Path:
@@ -201,7 +240,7 @@ def read(*, env_file: Path | None = Path(".env")) -> Settings:
     """
     faults = list(unknown_names([*os.environ, *file_names(env_file)]))
     try:
-        found = Settings(_env_file=env_file)  # type: ignore[call-arg]  # pydantic-settings takes it at run time
+        found = Settings(_env_file=env_file)
     except ValidationError as invalid:
         faults += [fault(error) for error in invalid.errors(include_url=False, include_input=False)]
     if faults:
@@ -229,12 +268,24 @@ def required(value: DatabaseUrl | None, name: str) -> DatabaseUrl:
 
 
 def required_redis(chosen: Settings) -> str:
-    """The address of the broker with its password, or WrongUse that names the variable to set."""
+    """
+    The address of the broker with its password, or WrongUse that names the variable to set.
+
+    With rediss:// its certificate is verified, unless the address says ?ssl_cert_reqs=none.
+    """
     if chosen.redis_url is None:
         raise WrongUse(
             "REDIS_URL is not set. Set it to the address of Redis or Valkey, or try everything with: make run"
         )
-    return chosen.redis_url.get_secret_value()
+    address = chosen.redis_url.get_secret_value()
+    if address.startswith("rediss://") and "ssl_cert_reqs" not in address:  # kombu would take any certificate
+        return f"{address}{'&' if '?' in address else '?'}ssl_cert_reqs=required"
+    return address
+
+
+def network_environment() -> dict[str, str]:
+    """What programs of the host need to reach the network, by its usual names: proxies and certificate authorities."""
+    return {name: os.environ[name] for name in NETWORK if name in os.environ}
 
 
 def unknown_names(names: Iterable[str]) -> Iterator[str]:
@@ -242,15 +293,25 @@ def unknown_names(names: Iterable[str]) -> Iterator[str]:
     known = variables()
     for name in sorted(set(names)):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
-            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.6)
-            yield f"{name}: there is no such setting" + (f"; did you mean {near[0]}?" if near else "")
+            near = nearest(name.upper().removeprefix(PREFIX))
+            yield f"{name}: there is no such setting" + (f"; did you mean {near}?" if near else "")
+
+
+def nearest(word: str) -> str | None:
+    """The setting whose name, without the prefix, is most like `word`; None when none is."""
+    known = {name.removeprefix(PREFIX): name for name in variables()}
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
+    return known[near[0]] if near else None
 
 
 def file_names(env_file: Path | None) -> list[str]:
     """The names that an env file sets."""
     if env_file is None or not env_file.is_file():
         return []
-    lines = env_file.read_text(errors="replace").splitlines()
+    try:
+        lines = env_file.read_text(errors="replace").splitlines()
+    except OSError as fault:
+        raise WrongUse(f"{env_file} cannot be read: {fault.strerror}.") from fault
     return [match[1] for line in lines if (match := re.match(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=", line))]
 
 

@@ -25,7 +25,7 @@ from worker.run.transcript import Transcript, transcript_path
 from worker.run.workspace import Folders, folders
 from worker.sandbox.command import Command, Completed
 from worker.sandbox.process import ProcessSandbox
-from worker.settings import Settings
+from worker.settings import Settings, network_environment
 
 log = structlog.get_logger(__name__)
 
@@ -134,7 +134,11 @@ class Story:
     def _in_repository(self, asked: Request, space: Folders) -> Ended:
         assert asked.repository is not None  # noqa: S101 - for the type checker
         host = git.Host(
-            run=self._on_host, folder=space.private, repository=asked.repository, credential=asked.credential
+            run=self._on_host,
+            folder=space.private,
+            repository=asked.repository,
+            credential=asked.credential,
+            env=network_environment(),
         )
         workspace = git.Workspace(run=self._in_sandbox, folder=space.work, committer=self._settings.committer)
         branch = self._branch(host, asked)

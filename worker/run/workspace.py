@@ -3,12 +3,10 @@
 import fcntl
 import os
 import shutil
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
@@ -59,9 +57,20 @@ def sweep(root: Path) -> int:
 
 def remove(folder: Path) -> None:
     """Remove a folder that a stranger filled: whatever its modes, and through no symbolic link."""
-    shutil.rmtree(folder, onerror=_unlocked)  # noqa: deprecated - onexc is newer than Python 3.11
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():  # a folder without the right to write it keeps its entries
+        _unlock(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         log.error("workspace.kept", folder=str(folder))
+
+
+def _unlock(folder: Path) -> None:
+    folder.chmod(0o700)
+    for place, names, _ in os.walk(folder):  # which enters the named only after this
+        for path in (Path(place, name) for name in names):
+            if not path.is_symlink():
+                path.chmod(0o700)
 
 
 def _made(root: Path, name: str) -> Path:
@@ -82,15 +91,3 @@ def _lock(folder: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
-
-
-def _unlocked(remover: Callable[..., Any], path: str, fault: Any) -> None:  # noqa: ARG001 - shutil's signature
-    # A folder without the right to write it keeps its entries; with it, the second try succeeds.
-    with suppress(OSError):
-        for each in (os.path.dirname(path), path):  # noqa: PTH120 - shutil hands out strings
-            if stat.S_ISDIR(os.lstat(each).st_mode):
-                os.chmod(each, 0o700)  # noqa: PTH101 - as above
-        if os.path.isdir(path) and not os.path.islink(path):  # noqa: PTH112, PTH114 - as above
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            remover(path)

@@ -1,0 +1,26 @@
+"""What a host must have before it takes runs, so that no task fails for the lack of it."""
+
+from datetime import timedelta
+from pathlib import Path
+
+from worker import git
+from worker.run.pump import Deadline, Limits, Pump
+from worker.sandbox.command import Command, Completed
+from worker.sandbox.process import ProcessSandbox
+from worker.settings import Settings
+
+PATIENCE = timedelta(seconds=20)
+
+
+def check(settings: Settings) -> None:
+    """
+    Raises:
+        CommandFailed: git is missing or too old, or the state folder cannot be written; the sentence says what to do.
+    """
+    settings.workspaces_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    git.version(alone, Path(settings.workspaces_dir))
+
+
+def alone(command: Command) -> Completed:
+    """Run a program outside of any run."""
+    return Pump(watch=lambda: None).run(command, sandbox=ProcessSandbox(), limits=Limits(wall=Deadline.after(PATIENCE)))
