@@ -1,10 +1,11 @@
 """One address of a PostgreSQL server, in the forms that libpq and SQLAlchemy want, never printed with its password."""
 
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 TRANSACTION_POOLER_PORT = 6543
 """Where Supavisor listens in transaction mode: no session state, so no LISTEN and no prepared statements."""
+ENCODE = "write special characters of its password percent-encoded, as %23 for #"
 
 
 class DatabaseUrlInvalid(ValueError):
@@ -28,18 +29,18 @@ class DatabaseUrl:
     @classmethod
     def parse(cls, text: str) -> "DatabaseUrl":
         """Raises DatabaseUrlInvalid."""
-        parts = urlsplit(text.strip())
+        parts = split(text.strip())
         if parts.scheme not in {"postgres", "postgresql", "postgresql+psycopg"}:
             raise DatabaseUrlInvalid("it must begin with postgresql:// or postgres://")
-        try:
-            port = parts.port
-        except ValueError:
-            raise DatabaseUrlInvalid("its port is not a number between 0 and 65535") from None
-        options = parse_qsl(parts.query, keep_blank_values=True)
-        asked = any(name == "pgbouncer" and value.lower() in {"true", "1"} for name, value in options)
-        kept = urlencode([(name, value) for name, value in options if name != "pgbouncer"], quote_via=quote, safe="/")
-        plain = urlunsplit(("postgresql", parts.netloc, parts.path, kept, ""))
-        return cls(libpq=plain, pooled=asked or port == TRANSACTION_POOLER_PORT)
+        options = [option for option in parts.query.split("&") if option]
+        ours = [option for option in options if option.partition("=")[0] == "pgbouncer"]
+        if any(option.partition("=")[0] == "password" for option in options):
+            raise DatabaseUrlInvalid("its password must stand before the @, as in user:password@host")
+        # libpq takes a plus sign for itself, SQLAlchemy for a space; escaped it is the same to both.
+        query = "&".join(option.replace("+", "%2B") for option in options if option not in ours)
+        plain = urlunsplit(("postgresql", escaped(parts), parts.path, query, ""))
+        asked = any(option.lower() in {"pgbouncer=true", "pgbouncer=1"} for option in ours)
+        return cls(libpq=plain, pooled=asked or parts.port == TRANSACTION_POOLER_PORT)
 
     @property
     def sqlalchemy(self) -> str:
@@ -75,3 +76,26 @@ class DatabaseUrl:
 
     def __repr__(self) -> str:
         return f"DatabaseUrl({str(self)!r})"
+
+
+def split(text: str) -> SplitResult:
+    """
+    The parts of an address. A password that was not percent-encoded is told from its leftovers.
+
+    Raises:
+        DatabaseUrlInvalid: the text is no address; the message holds nothing of it, as urllib's own would.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise DatabaseUrlInvalid(f"it cannot be read; check its port, and {ENCODE}") from None
+    if parts.fragment or port == 0 or ("@" in parts.path + parts.query and "@" not in parts.netloc):
+        raise DatabaseUrlInvalid(f"it cannot be read; {ENCODE}")
+    return parts
+
+
+def escaped(parts: SplitResult) -> str:
+    """User, password, host and port, the first two percent-encoded throughout: libpq and SQLAlchemy then agree."""
+    user, at, place = parts.netloc.rpartition("@")
+    return ":".join(quote(unquote(part), safe="") for part in user.split(":", 1)) + at + place

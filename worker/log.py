@@ -5,6 +5,7 @@ import sys
 from typing import Literal
 
 import structlog
+from structlog.dev import plain_traceback
 from structlog.typing import Processor
 
 SHARED: tuple[Processor, ...] = (
@@ -35,13 +36,17 @@ def configure(*, level: str, form: Literal["console", "json"]) -> None:
 
 
 def formatter(form: Literal["console", "json"]) -> structlog.stdlib.ProcessorFormatter:
-    """One object a line, or lines for a person."""
+    """
+    One object a line, or lines for a person; what others log carries the name of its logger.
+
+    Tracebacks are plain: the ones with local variables, structlog's default, show passwords.
+    """
     shape: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if form == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain_traceback)]
     )
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=list(SHARED),
+        foreign_pre_chain=[*SHARED, structlog.stdlib.add_logger_name],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *shape],
     )

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from db.url import DatabaseUrl, split
@@ -25,7 +34,7 @@ NETWORK = (
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LAST_PORT = 65535
 LONGEST = 366 * 86400.0
-SIZES = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
 def duration(value: object) -> object:
@@ -41,8 +50,9 @@ def duration(value: object) -> object:
 
 def size(value: object) -> object:
     """`1000`, `10kB`, `5GB`, `1GiB` as a number of bytes."""
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", value.strip().lower()) if isinstance(value, str) else None
-    if match and match[2].removesuffix("b") + "b" * bool(match[2]) in SIZES:
+    text = value.strip().lower().removesuffix("b") if isinstance(value, str) else ""
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([kmg]i?|)", text)
+    if match:
         return int(float(match[1]) * SIZES[match[2]])
     if isinstance(value, str):
         raise ValueError("a size is a number of bytes with a unit, such as 900kB, 100MB or 5GB")
@@ -102,8 +112,8 @@ def login(value: SecretStr) -> SecretStr:
 Duration = Annotated[timedelta, BeforeValidator(duration), Field(gt=timedelta())]
 Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
-Postgres = Annotated[DatabaseUrl, NoDecode, BeforeValidator(database_url)]
-Session = Annotated[DatabaseUrl, NoDecode, BeforeValidator(database_url), AfterValidator(session)]
+Postgres = Annotated[DatabaseUrl, NoDecode, BeforeValidator(database_url), PlainSerializer(str)]
+Session = Annotated[Postgres, AfterValidator(session)]
 Redis = Annotated[SecretStr, BeforeValidator(redis_url)]
 Listening = Annotated[str, AfterValidator(host_and_port)]
 Login = Annotated[SecretStr, AfterValidator(login)]

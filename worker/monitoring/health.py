@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET6
 from threading import Thread
 from time import monotonic
 from typing import Any
 
-from worker.errors import CommandFailed, WrongUse
+from worker.errors import CommandFailed
 
 STUCK_AFTER = timedelta(seconds=60)
 """A loop that has not come round for so long is not alive."""
@@ -36,6 +37,22 @@ class Pulse:
 
 
 NAMES = ("loop", "database", "broker")
+CHECKED = {"/healthz": {"loop": STUCK_AFTER}, "/readyz": {"database": STALE_AFTER, "broker": STALE_AFTER}}
+
+
+class Server(ThreadingHTTPServer):
+    """Answers each request in a thread; a client that hangs up is no event."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: the standard library prints a traceback."""
+
+
+class Server6(Server):
+    """The same on an IPv6 address."""
+
+    address_family = AF_INET6
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -46,20 +63,29 @@ class Answer(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = 5
 
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_GET(self) -> None:
         """Answer with 200 or 503, and the ages in seconds as JSON."""
-        ages = self.pulse.ages()
-        checked = {"/healthz": {"loop": STUCK_AFTER}, "/readyz": {"database": STALE_AFTER, "broker": STALE_AFTER}}
-        if self.path not in checked:
-            self.send_error(HTTPStatus.NOT_FOUND)
+        checked = CHECKED.get(self.path.partition("?")[0])
+        if checked is None:
+            self._answer(HTTPStatus.NOT_FOUND, {"ok": False, "paths": list(CHECKED)})
             return
-        well = all(_within(ages[name], limit) for name, limit in checked[self.path].items())
-        body = json.dumps({"ok": well, "seconds_since": ages}).encode() + b"\n"
-        self.send_response(HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE)
+        ages = self.pulse.ages()
+        well = all(_within(ages[name], limit) for name, limit in checked.items())
+        status = HTTPStatus.OK if well else HTTPStatus.SERVICE_UNAVAILABLE
+        self._answer(status, {"ok": well, "seconds_since": ages})
+
+    def do_HEAD(self) -> None:
+        """The same without the body, as some load balancers ask."""
+        self.do_GET()
+
+    def _answer(self, status: HTTPStatus, facts: dict[str, Any]) -> None:
+        body = json.dumps(facts).encode() + b"\n"
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing: this is asked every few seconds."""
@@ -71,23 +97,23 @@ def served(pulse: Pulse, address: str) -> Iterator[str]:
     Answer at `address` (host:port) in a thread of its own; yields the address, with the port that was taken for 0.
 
     Raises:
-        WrongUse: the address cannot be read.
-        CommandFailed: the port is taken.
+        CommandFailed: the port is taken, or the host is none of ours.
     """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise WrongUse(f"CODINGIT_HEALTH_ADDRESS is {address}; it must look like 127.0.0.1:8787.")
-    handler = type("PulseAnswer", (Answer,), {"pulse": pulse})
+    bare = host.strip("[]")
+    answer = type("PulseAnswer", (Answer,), {"pulse": pulse})
     try:
-        server = ThreadingHTTPServer((host, int(port)), handler)
+        server = (Server6 if ":" in bare else Server)((bare, int(port)), answer)
     except OSError as fault:
         raise CommandFailed(
             f"Cannot listen on {address}: {fault.strerror}. Set CODINGIT_HEALTH_ADDRESS to another."
         ) from fault
     with server:
-        Thread(target=server.serve_forever, name="health", daemon=True).start()
-        yield f"{host}:{server.server_port}"
-        server.shutdown()
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="health", daemon=True).start()
+        try:
+            yield f"{host}:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def _within(age: float | None, limit: timedelta) -> bool:
