@@ -20,4 +20,4 @@ purge_offline_workers = 60
 persistent = False
 max_tasks = 20_000
 natural_time = True
-tasks_columns = "name,uuid,args,state,result,received,started,runtime,worker"
+tasks_columns = "uuid,args,state,worker,runtime,result,received,started,name"

@@ -49,23 +49,23 @@ class Ending:
         )
         batch = journal.last(*words)
         became = self._lease.finish(outcome, batch=batch, error=ended.reason, usage=usage)
-        return self._closed(became, journal, words[1])
+        return self._closed(became, journal, answer=words[1] if became == outcome else became)
 
     def give_back(self, interrupted: RunInterrupted, journal: Journal) -> str:
         """To be run again; the database adds the entry that says why."""
         became = self._lease.give_back(interrupted, batch=journal.rest())
-        return self._closed(f"{interrupted.cause}, now {became}", journal, "")
+        return self._closed(interrupted.cause, journal, answer=f"given back ({interrupted.cause}), now {became}")
 
     def abandon(self, reason: str, journal: Journal) -> str:
         """Nothing may be written to the task; the history is closed all the same."""
         self._lease.close()
-        return self._closed(reason, journal, "")
+        return self._closed(reason, journal, answer=f"stopped: the task is {reason}")
 
-    def _closed(self, outcome: str, journal: Journal, words: str) -> str:
+    def _closed(self, outcome: str, journal: Journal, *, answer: str) -> str:
         log.info(
             "run.finished", outcome=outcome, seconds=round(self._took().total_seconds(), 1), entries=journal.entries
         )
-        return f"{outcome}: {words}" if words else outcome
+        return answer
 
     def _took(self) -> timedelta:
         return timedelta(seconds=monotonic() - self._began)
