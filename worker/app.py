@@ -61,7 +61,8 @@ def configuration(chosen: Settings) -> dict[str, Any]:
         "beat_schedule": beat_schedule.SCHEDULE,
         "beat_max_loop_interval": 60,
         "beat_enable_remote_control": True,
-        "beat_schedule_filename": str(chosen.state_dir.expanduser() / "celerybeat-schedule"),
+        # Without a file of its own: two beats on one host would contend for it.
+        "beat_scheduler": "celery.beat:Scheduler",
         "timezone": "UTC",
         "imports": ("worker.tasks.runs", "worker.tasks.maintenance"),
     }
