@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -186,7 +186,7 @@ class Settings(BaseSettings):
     prompt_limit: int = Field(100_000, ge=1)
     """How long a prompt may be, in characters."""
     state_dir: Path = Path("~/.local/state/codingit-worker")
-    """Where this host keeps what the worker writes: the workspaces of runs, their transcripts, and beat's own notes."""
+    """Where this host keeps what the worker writes: the workspaces of runs, and their transcripts."""
 
     # Agents and repositories.
     sandbox: Literal["process"] | None = None
@@ -262,6 +262,11 @@ def read(*, env_file: Path | None = Path(".env")) -> Settings:
 def settings() -> Settings:
     """The settings of this process, read once."""
     return read()
+
+
+def inherited(values: Mapping[str, str], *, without: Iterable[str] = ()) -> dict[str, str]:
+    """The environment for a process of ours: this one's, with these values over it and those names out of it."""
+    return {name: value for name, value in os.environ.items() if name not in set(without)} | dict(values)
 
 
 def variables() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ def owners_database(chosen: Settings | None = None) -> DatabaseUrl:
     from worker.local import state
 
     chosen = chosen or settings()
-    found = chosen.admin_database_url or chosen.database_url
+    found = configured(chosen)
     if found:
         return found
     running = state.running(state.default_folder())
@@ -25,3 +25,9 @@ def owners_database(chosen: Settings | None = None) -> DatabaseUrl:
         "There is no database to talk to. Set ADMIN_DATABASE_URL, or start one for this checkout: "
         "make run, or codingit-worker local start."
     )
+
+
+def configured(chosen: Settings | None = None) -> DatabaseUrl | None:
+    """The address that the settings name; None where the local servers are meant."""
+    chosen = chosen or settings()
+    return chosen.admin_database_url or chosen.database_url

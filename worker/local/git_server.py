@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from base64 import b64decode
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,8 +28,8 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, root: Path, *, token: str | None, public: Collection[str]) -> None:
-        super().__init__(("127.0.0.1", 0), Request)
+    def __init__(self, root: Path, *, token: str | None, public: Collection[str], port: int) -> None:
+        super().__init__(("127.0.0.1", port), Request)
         self.root = root.resolve()
         self.token = token
         self.public = frozenset(public)
@@ -175,16 +175,16 @@ def copy(source: BinaryIO | BufferedIOBase, target: IO[bytes], length: int) -> N
 
 
 @contextmanager
-def serve(root: Path, *, token: str | None, public: Collection[str] = ()) -> Iterator[str]:
+def serve(root: Path, *, token: str | None, public: Collection[str] = (), port: int = 0) -> Iterator[str]:
     """
-    Serve the bare repositories under `root`, and yield the address that they are under.
+    Serve the bare repositories under `root`, and yield the address that they are under: on `port` if it is free.
 
     With a token, writing takes it, and reading too but for the repositories named in `public` (`acme/site.git`).
     Without, everyone on this machine may read and write.
     """
     if shutil.which("git") is None:
         raise CommandFailed("git is not installed here: install git 2.37 or newer.")
-    with Server(root, token=token, public=public) as server:
+    with listening(partial(Server, root, token=token, public=public), port) as server:
         thread = Thread(target=partial(server.serve_forever, poll_interval=0.05), name="git-server", daemon=True)
         thread.start()
         try:
@@ -194,3 +194,11 @@ def serve(root: Path, *, token: str | None, public: Collection[str] = ()) -> Ite
             thread.join()
             for git in tuple(server.backends):
                 git.kill()
+
+
+def listening(server: Callable[..., Server], port: int) -> Server:
+    """The server on that port, or on another if it is taken."""
+    try:
+        return server(port=port)
+    except OSError:
+        return server(port=0)

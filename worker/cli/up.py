@@ -1,0 +1,33 @@
+"""`codingit-worker up`: everything on this machine, with or without the demo."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker.errors import WrongUse
+
+
+def up(
+    *,
+    demo: Annotated[bool, typer.Option("--demo", help="Add six tasks on a repository of our own, and watch.")] = False,
+    exit_when_done: Annotated[
+        bool, typer.Option("--exit-when-done", help="End with the demo; exit code 0 if all went as it should.")
+    ] = False,
+    concurrency: Annotated[int | None, typer.Option(min=1, max=64, help="How many tasks run at once.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Where everything is kept. Default: one folder a checkout.")
+    ] = None,
+) -> None:
+    """Start everything on this machine: servers, worker, dispatcher, maintenance, beat and Flower; Ctrl-C stops it."""
+    from worker.cli.db import explained
+    from worker.local import binaries, state
+    from worker.local.up import Wishes, run
+
+    if exit_when_done and not demo:
+        raise WrongUse("--exit-when-done goes with --demo: without it nothing is ever done.")
+    binaries.supported()
+    place = (folder or state.default_folder()).expanduser().absolute()
+    with explained():
+        code = run(place, Wishes(demo=demo, exit_when_done=exit_when_done, concurrency=concurrency))
+    raise typer.Exit(code)
