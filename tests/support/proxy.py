@@ -19,6 +19,7 @@ class Proxy:
         self._flowing.set()
         self._open: set[socket.socket] = set()
         self._closed = False
+        self._to_lose = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
@@ -41,6 +42,15 @@ class Proxy:
         """Keep every connection, and pass nothing on: a host that vanished without a word."""
         self._flowing.clear()
 
+    @contextmanager
+    def losing_answers(self, *, mend_after: int | None = None) -> Iterator[None]:
+        """Cut a connection whenever its server answers, instead of passing that on; at most `mend_after` times."""
+        self._to_lose = mend_after if mend_after is not None else 10**9
+        try:
+            yield
+        finally:
+            self._to_lose = 0
+
     def close(self) -> None:
         self._closed = True
         self._flowing.set()
@@ -62,6 +72,9 @@ class Proxy:
                     chunk = ready.recv(65536)
                     self._flowing.wait()
                     if not chunk:
+                        return
+                    if ready is server and self._to_lose:
+                        self._to_lose -= 1
                         return
                     pair[ready].sendall(chunk)
 

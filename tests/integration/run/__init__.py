@@ -1,0 +1,1 @@
+"""Tests of what a run stands on, against a real database."""
