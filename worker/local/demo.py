@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from db.queries import tasks, users
+from db.queries import tasks
 from worker.errors import CommandFailed
 from worker.git.host import path
 from worker.local import demo_user, state
@@ -73,7 +73,7 @@ def repository(folder: Path, access: Access) -> Iterator[Remote]:
         url = f"{address}/{REPOSITORY}.git"
         credentials = folder / "credentials.toml"
         allow = f'[[allow]]\nuser = "{demo_user.ID}"\nrepository = "{url}"\ntoken = "{access.git_token}"\n'
-        with state.private_file(credentials) as file:
+        with state.plainly(), state.private_file(credentials) as file:
             file.write(allow.encode())
         yield Remote(url=url, bare=bare, credentials=credentials)
 
@@ -117,7 +117,6 @@ class Demo:
     """Six tasks on their way."""
 
     def __init__(self, session: Session, remote: Remote) -> None:
-        users.ensure(session, demo_user.ID, email=demo_user.EMAIL)
         self._remote = remote
         self._scenes = {add(session, scene, remote): scene for scene in SCENES}
         self._deleted: set[int] = set()

@@ -1,5 +1,6 @@
 """What `up` shows: on a terminal a live table, elsewhere one plain line for each change."""
 
+import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -62,8 +63,7 @@ class PlainLines:
 
     def say(self, words: str) -> None:
         """As Screen says; whoever listened may be gone."""
-        with suppress(OSError):
-            print(f"{datetime.now().astimezone():%H:%M:%S}  {words}", flush=True)  # noqa: T201 - this is the screen
+        printed(f"{datetime.now().astimezone():%H:%M:%S}  {words}")
 
     def show(self, board: Board, changed: Iterable[Row]) -> None:  # noqa: ARG002 - a live table needs it
         """A line for each change."""
@@ -76,8 +76,7 @@ class PlainLines:
 
     def facts(self, title: str, lines: Iterable[tuple[str, str]]) -> None:
         """As Screen says."""
-        with suppress(OSError):
-            print(f"\n{title}", *aligned(lines), "", sep="\n", flush=True)  # noqa: T201 - as above
+        printed(f"\n{title}", *aligned(lines), "")
 
 
 class LiveTable:
@@ -143,6 +142,15 @@ class LiveTable:
         for row in rows:
             table.add_row(*cells(row, bar))
         return table
+
+
+def printed(*lines: str) -> None:
+    """Print at once; where nobody listens any more, never again, and the interpreter's last flush neither."""
+    try:
+        print(*lines, sep="\n", flush=True)  # noqa: T201 - this is the screen
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a file descriptor is wanted
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def aligned(lines: Iterable[tuple[str, str]]) -> list[str]:

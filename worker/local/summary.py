@@ -16,6 +16,8 @@ class Whereabouts:
 
     folder: Path
     """The state folder of the servers."""
+    by_default: bool
+    """Whether commands find these servers by themselves, in a terminal like ours."""
     logs: Path
     state: Path
     """Where the workers keep workspaces and transcripts."""
@@ -49,7 +51,7 @@ def ways_on(where: Whereabouts) -> Iterator[tuple[str, str]]:
 
 def typed(words: str, where: Whereabouts) -> tuple[str, str]:
     """A command that talks to these servers, and what must follow it."""
-    if where.folder == state.default_folder():
+    if where.by_default:
         return f"{program()} {words}", ""
     url = f"$({program()} local url{folder_flag(where)} | sed -n 's/^DATABASE_URL=//p')"
     return f'ADMIN_DATABASE_URL="{url}" {program()} {words}', f" --user {demo_user.EMAIL}"

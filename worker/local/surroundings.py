@@ -34,6 +34,7 @@ def whereabouts(
     auth = chosen.flower_auth.get_secret_value() if chosen.flower_auth else f"{FLOWER_USER}:{access.flower_password}"
     return Whereabouts(
         folder=folder,
+        by_default=folder == state.default_folder() and not (chosen.admin_database_url or chosen.database_url),
         logs=private(own / "logs"),
         state=private(own / "state"),
         health=health,

@@ -1,5 +1,6 @@
 """`up`: everything on this machine, from the servers to Flower, in the order in which one needs the other."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,11 +15,11 @@ from sqlalchemy.orm import Session
 
 from db import migrate
 from db.engine import Database, engine
-from db.queries import leases, queue
+from db.queries import leases, queue, users
 from db.url import DatabaseUrl
 from worker import git
 from worker.errors import Cause, CommandFailed
-from worker.local import demo, readiness, state, summary, surroundings
+from worker.local import demo, demo_user, readiness, state, summary, surroundings
 from worker.local.access import Access, let_in
 from worker.local.board import Board
 from worker.local.interrupt import Interrupt, Interrupted
@@ -64,6 +65,7 @@ def run(folder: Path, wishes: Wishes) -> int:
     Raises:
         CommandFailed, WrongUse: says what is in the way.
     """
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())  # it would tell of every connection we interrupt
     interrupt, shown = Interrupt(), screen()
     with interrupt.heeded():
         try:
@@ -102,7 +104,8 @@ def started(stack: ExitStack, folder: Path, wishes: Wishes, interrupt: Interrupt
     told = surroundings.environment(addresses, access, where=where, remote=remote, concurrency=wishes.concurrency)
     fleet = Fleet(logs=where.logs, env=told, grace=chosen.grace)
     stack.callback(stop, fleet, database, addresses.database_url, interrupt=interrupt, shown=shown)
-    fleet.start()
+    with state.plainly():
+        fleet.start()
     readiness.wait(fleet, health=where.health, flower=where.flower, redis_url=addresses.redis_url)
     shown.done("Processes", f"worker, dispatcher, maintenance, beat, Flower, {since(began)}")
     return Up(engine=database, fleet=fleet, remote=remote, where=where, servers_log=folder / "postgres.log")
@@ -150,12 +153,14 @@ def kept_access(own: Path) -> Access:
 
 @contextmanager
 def prepared(addresses: Addresses, access: Access, *, shown: Screen) -> Iterator[Engine]:
-    """The database at this release's version, with its workers let in; as its owner."""
+    """The database at this release's version, its workers let in, with somebody to add tasks for; as its owner."""
     version = migrate.upgrade(addresses.database_url)
     let_in(addresses.database_url, access.worker_password)
-    shown.done("Database", f"version {version}")
     database = engine(addresses.database_url)
     try:
+        with Session(database) as session, session.begin():
+            users.ensure(session, demo_user.ID, email=demo_user.EMAIL)
+        shown.done("Database", f"version {version}")
         yield database
     finally:
         database.dispose()
