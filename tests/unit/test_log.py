@@ -30,6 +30,7 @@ def _logging_as_it_was() -> Iterator[None]:
 @pytest.fixture
 def lines(capsys: pytest.CaptureFixture[str]) -> Lines:
     """What was logged since the last look, a string a line."""
+
     def said() -> list[str]:
         return capsys.readouterr().err.splitlines()
 
