@@ -1,7 +1,7 @@
 """Connections: `Database` for the protocol's single statements, `engine` for everything SQLAlchemy does."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, LiteralString, Self, TypeVar
 
@@ -10,14 +10,24 @@ from psycopg.abc import PQGen
 from psycopg.rows import DictRow, dict_row
 from sqlalchemy import Engine, create_engine
 
-from db.errors import DatabaseUnreachable
+from db.errors import DatabaseBusy, DatabaseUnavailable, DatabaseUnfit, DatabaseUnreachable
 from db.url import DatabaseUrl
 
 ANSWER_WITHIN = 10.0
 """Seconds after which a call counts as unanswered; a frozen server must not freeze its clients."""
 
+CONNECT_WITHIN = 5
+"""Seconds that a server has to take a connection."""
+
+BUSY = frozenset({"55P03", "57014", "40001", "40P01"})
+"""A lock or statement timeout, or a conflict: nothing was done, and the connection is well."""
+UNFIT = frozenset({"3F000", "42883", "42P01", "42501", "28000", "28P01", "3D000"})
+"""Not migrated, another release's, or no right to it."""
+AWAY = ("08", "53", "57P", "25006", "58")
+"""Cut, out of resources, shutting down, read-only as after a failover, or broken: some day it is back."""
+
 LIBPQ = {
-    "connect_timeout": 5,
+    "connect_timeout": CONNECT_WITHIN,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
@@ -31,11 +41,13 @@ Answer = TypeVar("Answer")
 
 
 class BoundedConnection(psycopg.Connection[DictRow]):
-    """A connection that waits `ANSWER_WITHIN` for each answer and no longer."""
+    """A connection that waits `answer_within` seconds for each answer and no longer."""
+
+    answer_within = ANSWER_WITHIN
 
     def wait(self, gen: PQGen[Answer], interval: float = 0.1, timeout: float | None = None) -> Answer:
         """As psycopg's own, with a limit where it has none."""
-        return super().wait(gen, interval, ANSWER_WITHIN if timeout is None else timeout)
+        return super().wait(gen, interval, self.answer_within if timeout is None else timeout)
 
 
 class Database:
@@ -45,8 +57,10 @@ class Database:
     Not for several threads, and not to be opened before a fork.
     """
 
-    def __init__(self, url: DatabaseUrl) -> None:
+    def __init__(self, url: DatabaseUrl, *, answer_within: float = ANSWER_WITHIN) -> None:
         self.url = url
+        self.answer_within = answer_within
+        """Seconds after which a call counts as unanswered; may be changed between calls."""
         self._connection: BoundedConnection | None = None
 
     def call(self, statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[DictRow]:
@@ -54,33 +68,28 @@ class Database:
         The rows that one statement answers.
 
         Raises:
-            DatabaseUnreachable: no answer came; it may or may not have taken effect.
+            DatabaseUnavailable: no answer came, or none that is final; see its kinds.
         """
-        try:
+        with self._answering():
             cursor = self.connection().execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
-        except (psycopg.OperationalError, psycopg.InterfaceError) as fault:
-            self.close()
-            raise DatabaseUnreachable(reason(fault)) from fault
 
     def wait_for_notification(self, patience: timedelta) -> None:
         """
         Return when something this connection listens to was notified, or after `patience`, at most `ANSWER_WITHIN`.
 
         Raises:
-            DatabaseUnreachable: the connection was lost, and what it listened to with it.
+            DatabaseUnavailable: the connection was lost, and what it listened to with it.
         """
-        try:
+        with self._answering():
             for _ in self.connection().notifies(timeout=patience.total_seconds(), stop_after=1):
                 pass
-        except (psycopg.OperationalError, psycopg.InterfaceError) as fault:
-            self.close()
-            raise DatabaseUnreachable(reason(fault)) from fault
 
     def connection(self) -> BoundedConnection:
         """The open connection, made now if there is none."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self.url)
+            self._connection = connect(self.url, within=self.answer_within)
+        self._connection.answer_within = self.answer_within
         return self._connection
 
     def close(self) -> None:
@@ -90,6 +99,18 @@ class Database:
                 self._connection.close()
         self._connection = None
 
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as fault:
+            told = kind(fault)
+            if told is None:
+                raise
+            if told is not DatabaseBusy:
+                self.close()
+            raise told(reason(fault)) from fault
+
     def __enter__(self) -> Self:
         return self
 
@@ -97,24 +118,36 @@ class Database:
         self.close()
 
 
-def connect(url: DatabaseUrl) -> BoundedConnection:
-    """A new connection in autocommit; without prepared statements where a transaction pooler answers."""
+def kind(fault: psycopg.Error) -> type[DatabaseUnavailable] | None:
+    """Which answer this is, by its SQLSTATE; None for a fault of the call itself."""
+    state = fault.sqlstate or ""
+    if state in BUSY:
+        return DatabaseBusy
+    if state in UNFIT:
+        return DatabaseUnfit
+    lost = isinstance(fault, psycopg.OperationalError | psycopg.InterfaceError) and not state
+    return DatabaseUnreachable if lost or state.startswith(AWAY) else None
+
+
+def connect(url: DatabaseUrl, *, within: float = ANSWER_WITHIN) -> BoundedConnection:
+    """
+    A new connection in autocommit, whose server has `within` seconds to take it.
+
+    Nothing is prepared: a statement of the protocol costs little to plan, and a prepared one outlives the function it
+    was made for.
+    """
     return BoundedConnection.connect(
         url.libpq,
         autocommit=True,
         row_factory=dict_row,
-        prepare_threshold=None if url.pooled else 5,
-        **LIBPQ,  # type: ignore[arg-type]  # libpq's own parameters
+        prepare_threshold=None,
+        **(LIBPQ | {"connect_timeout": max(2, min(CONNECT_WITHIN, round(within)))}),  # type: ignore[arg-type]  # libpq's own parameters
     )
 
 
 def engine(url: DatabaseUrl) -> Engine:
     """SQLAlchemy's engine for `url`, for migrations and the queries of commands."""
-    return create_engine(
-        url.sqlalchemy,
-        connect_args={**LIBPQ, "prepare_threshold": None if url.pooled else 5},
-        pool_pre_ping=True,
-    )
+    return create_engine(url.sqlalchemy, connect_args={**LIBPQ, "prepare_threshold": None}, pool_pre_ping=True)
 
 
 def reason(fault: psycopg.Error) -> str:

@@ -1,12 +1,20 @@
 """What the database can answer besides results."""
 
 
-class DatabaseUnreachable(Exception):
-    """
-    No answer came: the connection failed, was cut, or took too long.
+class DatabaseUnavailable(Exception):
+    """A call of the protocol did not get its answer. Each is safe to repeat, and worth it."""
 
-    Whether the call took effect is unknown; the protocol's functions are safe to repeat.
-    """
+
+class DatabaseUnreachable(DatabaseUnavailable):
+    """No answer came: the connection failed, was cut, or took too long. Whether the call took effect is unknown."""
+
+
+class DatabaseBusy(DatabaseUnavailable):
+    """The call waited too long for somebody else's lock, and took no effect."""
+
+
+class DatabaseUnfit(DatabaseUnavailable):
+    """The database lacks what this release needs, or the role may not use it; it took no effect."""
 
 
 class PoolerRefused(Exception):

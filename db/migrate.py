@@ -1,6 +1,7 @@
 """Brings a database to the version of this release, back again, and says how one differs from it."""
 
 import hashlib
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,13 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg import sql
 from sqlalchemy import Connection, text
 
+from db import catalog
 from db.engine import engine
 from db.errors import PoolerRefused, UpgradeBusy
+from db.migrations.created import TIMEOUTS
 from db.models import Base
 from db.url import DatabaseUrl
 
@@ -31,7 +35,9 @@ TABLES = frozenset(table.fullname for table in Base.metadata.tables.values())
 
 def upgrade(url: DatabaseUrl) -> str:
     """
-    Migrate to this release's version and install its protocol; answers the version. Safe to repeat and to run twice at once.
+    Migrate to this release's version and install its protocol; answers the version.
+
+    Safe to repeat, and to run twice at once.
 
     Raises:
         PoolerRefused: the address is a transaction pooler's.
@@ -76,8 +82,11 @@ def differences(url: DatabaseUrl) -> list[str]:
         connection.dialect.default_schema_name = "pg_catalog"
         context = MigrationContext.configure(connection, opts=scope())
         found = [_sentence(change) for change in compare_metadata(context, Base.metadata)]
-        if _protocol_of(connection) != _fingerprint():
+        made = _made(connection)
+        if made.get("protocol") != _fingerprint():
             found.append("The protocol's functions are another release's. Run: codingit-worker db upgrade")
+        parts = catalog.fingerprints(connection)
+        found += [f"Changed since the last upgrade: {part}" for part in parts if parts[part] != made.get(part)]
         return found
 
 
@@ -106,8 +115,8 @@ def _exclusive(url: DatabaseUrl) -> Iterator[Connection]:
             if time.monotonic() > give_up:
                 raise UpgradeBusy
             time.sleep(0.2)
-        connection.execute(text("SET lock_timeout = '4s'"))
-        connection.execute(text("SET statement_timeout = '30s'"))
+        for limit in TIMEOUTS:
+            connection.execute(text(limit))
         connection.execute(text("CREATE SCHEMA IF NOT EXISTS worker"))
         connection.commit()
         yield connection
@@ -141,20 +150,27 @@ def _version(connection: Connection) -> str | None:
 
 def _install_protocol(connection: Connection) -> None:
     # Through psycopg itself, which takes many statements at once and leaves colons and percent signs alone.
-    if _protocol_of(connection) != _fingerprint():
+    made = _made(connection)
+    if made.get("protocol") != _fingerprint() or made.get("functions") != catalog.fingerprints(connection)["functions"]:
         psycopg_connection = connection.connection.driver_connection
         assert isinstance(psycopg_connection, psycopg.Connection)  # noqa: S101 - for the type checker
-        psycopg_connection.execute(f"{PROTOCOL}\nCOMMENT ON SCHEMA worker IS '{_fingerprint()}'".encode())
+        psycopg_connection.execute(PROTOCOL.encode())
+        now = {"protocol": _fingerprint(), **catalog.fingerprints(connection)}
+        psycopg_connection.execute(sql.SQL("COMMENT ON SCHEMA worker IS {}").format(json.dumps(now)))
     connection.commit()
 
 
-def _protocol_of(connection: Connection) -> str | None:
-    found = connection.scalar(text("SELECT obj_description(to_regnamespace('worker'), 'pg_namespace')"))
-    return None if found is None else str(found)
+def _made(connection: Connection) -> dict[str, str]:
+    """What the last upgrade noted of its work, in the comment of our schema; empty when there is no such note."""
+    noted = connection.scalar(text("SELECT obj_description(to_regnamespace('worker'), 'pg_namespace')"))
+    try:
+        return dict(json.loads(noted))
+    except (TypeError, ValueError):
+        return {}
 
 
 def _fingerprint() -> str:
-    return f"codingit-worker protocol {hashlib.sha256(PROTOCOL.encode()).hexdigest()[:16]}"
+    return hashlib.sha256(PROTOCOL.encode()).hexdigest()[:16]
 
 
 def _sentence(change: Any) -> str:

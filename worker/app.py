@@ -1,5 +1,6 @@
 """The Celery app: its settings, each with its reason, and the signals that tie worker processes to the queue."""
 
+import signal
 import sys
 from typing import Any
 
@@ -12,6 +13,7 @@ import beat_schedule
 from worker import log as logs
 from worker.errors import CommandFailed, WrongUse
 from worker.monitoring import fitness, guardian
+from worker.run import workspace
 from worker.run.shutdown import Shutdown
 from worker.settings import Settings, required, required_redis, settings
 
@@ -108,6 +110,7 @@ def _check_host(instance: Any, **_: Any) -> None:
     try:
         required(settings().database_url, "DATABASE_URL")
         fitness.check(settings())
+        workspace.sweep(settings().workspaces_dir)
     except (WrongUse, CommandFailed, OSError) as fault:
         sys.exit(f"Error: {fault}")
 
@@ -124,6 +127,7 @@ def _child_died(sender: Any, task_id: str, exception: BaseException, args: Any, 
 
 
 @signals.task_revoked.connect  # type: ignore[untyped-decorator]  # as above
-def _child_killed(request: Any, *, terminated: bool, **_: Any) -> None:
-    if terminated and request.task == "runs.execute":
+def _child_killed(request: Any, *, signum: int | None, **_: Any) -> None:
+    # With any gentler signal the child gives the task back by itself.
+    if signum == signal.SIGKILL and request.task == "runs.execute":
         guardian.give_back(settings(), task_id=int(request.args[0]), celery_id=request.id)

@@ -1,9 +1,11 @@
 """The loop that rings for pending tasks and recovers lapsed leases; any number of them may run."""
 
+import json
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
@@ -13,15 +15,16 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 
 from db.engine import Database
-from db.errors import DatabaseUnreachable
+from db.errors import DatabaseUnavailable
 from db.queries import queue
 from worker.monitoring.health import Pulse
 from worker.settings import Settings, required
 
 log = structlog.get_logger(__name__)
 
-BACKOFF, LONGEST_BACKOFF = 0.5, 10.0
+BACKOFF, LONGEST_BACKOFF = 0.5, 5.0
 """Seconds to wait after a failed round: the first time, and at most."""
+CELERY_ID = re.compile(r"task-([0-9]{1,18})-")
 CHECK = 0.1
 """Seconds within which SIGTERM ends a wait."""
 
@@ -37,15 +40,19 @@ class Bell:
         self._app = app
         self._connection: Any = None
 
-    def waiting(self) -> int:
-        """How many offers wait to be taken; also the proof that the broker answers."""
+    def waiting(self) -> list[int | None]:
+        """
+        The task of each message that waits to be taken, None for a message of somebody else's.
+
+        Also the proof that the broker answers. Looks at the list that a queue of Celery is in Redis.
+        """
         with self._reachable():
             if self._connection is None:
                 self._connection = self._app.connection_for_write()
-            return int(self._connection.default_channel.queue_declare(queue="runs").message_count)
+            return [_task_of(message) for message in self._connection.default_channel.client.lrange("runs", 0, -1)]
 
     def ring(self, task_id: int) -> None:
-        """Send the message for one task. Its Celery id begins with the task's, so that Flower finds it."""
+        """Send the message for one task. Its Celery id begins with the task's, so that Flower and `waiting` find it."""
         with self._reachable():
             celery_id = f"task-{task_id}-{uuid4().hex[:12]}"
             self._app.send_task("runs.execute", args=(task_id,), task_id=celery_id, queue="runs", retry=False)
@@ -65,6 +72,14 @@ class Bell:
             raise BrokerUnreachable(str(fault) or type(fault).__name__) from fault
 
 
+def _task_of(message: bytes) -> int | None:
+    try:
+        found = CELERY_ID.match(json.loads(message)["headers"]["id"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return int(found[1]) if found else None
+
+
 class Ear:
     """The database's side: LISTEN, where there is an address that can, and else only the clock."""
 
@@ -80,7 +95,7 @@ class Ear:
             return
         try:
             self._hear(self._database, patience)
-        except DatabaseUnreachable:
+        except DatabaseUnavailable:
             self._listening = False
             sleep(min(patience.total_seconds(), BACKOFF))
 
@@ -101,8 +116,9 @@ class Dispatcher:
     """
     Offers what is due, rings for it, and puts back what nobody renewed.
 
-    An outage of the database or the broker is waited out with growing pauses. Nothing is recovered until one lease_ttl
-    after the database was reached (again): during an outage no run could renew its lease.
+    An outage of the database or the broker is waited out with growing pauses. Nothing is recovered until the database
+    has answered without a gap for one lease_ttl: during an outage no run could renew its lease. Time is the database's,
+    so that neither a server that freezes nor a host that sleeps is taken for a worker that died.
     """
 
     def __init__(self, settings: Settings, app: Celery, pulse: Pulse) -> None:
@@ -111,7 +127,10 @@ class Dispatcher:
         self._database = Database(required(settings.database_url, "DATABASE_URL"))
         self._bell = Bell(app)
         self._ear = Ear(settings)
-        self._reached: float | None = None
+        self._seen: datetime | None = None
+        """The database's time at its last answer."""
+        self._since: datetime | None = None
+        """Since when it has answered without a gap."""
         self._stopping = False
 
     def run(self) -> None:
@@ -125,7 +144,7 @@ class Dispatcher:
             try:
                 self._round()
                 backoff = BACKOFF
-            except (DatabaseUnreachable, BrokerUnreachable) as outage:
+            except (DatabaseUnavailable, BrokerUnreachable) as outage:
                 log.warning("dispatcher.waiting", what=type(outage).__name__, reason=str(outage), seconds=backoff)
                 self._pause(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
@@ -139,42 +158,46 @@ class Dispatcher:
             self._ear.wait(self._settings.poll_interval)
 
     def _recover(self) -> None:
+        quiet = self._settings.lease_ttl / 3
+        watched = (
+            self._seen is not None and self._since is not None and self._seen - self._since >= self._settings.lease_ttl
+        )
         try:
-            if self._reached is None:
-                self._database.call("SELECT 1")
-                self._reached = monotonic()
-            if monotonic() - self._reached >= self._settings.lease_ttl.total_seconds():
-                for found in queue.recover(self._database, max_crashes=self._settings.max_crashes):
-                    log.warning("lease.recovered", task_id=found.task_id, became=found.became)
-        except DatabaseUnreachable:
-            self._reached = None
+            found = queue.recover(
+                self._database,
+                max_crashes=self._settings.max_crashes,
+                seen=self._seen if watched else None,
+                quiet=quiet,
+            )
+        except DatabaseUnavailable:
+            self._seen = None
             raise
+        if self._seen is None or found.at - self._seen > quiet:
+            self._since = found.at
+        self._seen = found.at
         self._pulse.beat("database")
+        for each in found.recovered:
+            log.warning("lease.recovered", task_id=each.task_id, became=each.became)
 
     def _offer(self) -> bool:
         """Offer and ring; whether there may be more to offer at once."""
-        room = self._settings.window - self._bell.waiting()
+        waiting = self._bell.waiting()
         self._pulse.beat("broker")
+        room = self._settings.window - len(waiting)
         if room <= 0:
             return False
-        offered = self._due(room)
+        offered = queue.offer(
+            self._database,
+            room,
+            per_user=self._settings.max_running_per_user,
+            timeout=self._settings.offer_timeout,
+            waiting=[task for task in waiting if task is not None],
+        )
         for task_id in offered:
             self._bell.ring(task_id)
         if offered:
             log.info("tasks.offered", count=len(offered))
         return len(offered) == room
-
-    def _due(self, room: int) -> list[int]:
-        try:
-            return queue.offer(
-                self._database,
-                room,
-                per_user=self._settings.max_running_per_user,
-                timeout=self._settings.offer_timeout,
-            )
-        except DatabaseUnreachable:
-            self._reached = None
-            raise
 
     def _pause(self, seconds: float) -> None:
         until = monotonic() + seconds

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from alembic import op
 from sqlalchemy import text
 
+TIMEOUTS = ("SET lock_timeout = '4s'", "SET statement_timeout = '30s'")
+"""What every other statement of a migration keeps to: live traffic waits behind its locks."""
 EXISTS: Mapping[str, str] = {
     "role": "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :name)",
     "schema": "SELECT to_regnamespace(:name) IS NOT NULL",
@@ -52,11 +54,15 @@ def make_index_concurrently(name: str, definition: str) -> None:
     """
     Build an index without blocking writers; `definition` begins at ON.
 
-    Runs outside a transaction, so an interrupted build leaves an invalid index: it is dropped and built anew.
+    Runs outside a transaction, so an interrupted build leaves an invalid index: it is dropped and built anew. It waits
+    for transactions that began before it, however long they take, and holds nobody up meanwhile.
     """
     with op.get_context().autocommit_block():
         op.execute("SET statement_timeout = 0")
+        op.execute("SET lock_timeout = 0")
         invalid = text("SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass(:name) AND NOT indisvalid)")
         if op.get_bind().scalar(invalid, {"name": name}):
             op.execute(f"DROP INDEX CONCURRENTLY {name}")
         op.execute(f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name.rpartition('.')[2]} {definition}")
+        for limit in TIMEOUTS:
+            op.execute(limit)

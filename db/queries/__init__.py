@@ -1,0 +1,1 @@
+"""Functions on a connection or a session, one module a subject."""

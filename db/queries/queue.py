@@ -1,8 +1,8 @@
-"""The queue's protocol in Python: each function is one statement of `db/sql/queue.sql`, one round trip, in autocommit."""
+"""The queue's protocol in Python: each function is one statement of `db/sql/queue.sql` in autocommit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
@@ -41,6 +41,8 @@ class Claim:
     agent: str | None
     model: str | None
     branch: str | None
+    backoffs: int
+    """How often it was put off before."""
     pushes: tuple[Pushed, ...]
 
 
@@ -54,17 +56,37 @@ class Appended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered:
-    """A task whose lease was ended by recovery, and the status that it has now; `gone` when it has no row."""
+    """
+    A task whose lease was ended by recovery, and the status that it has now.
+
+    `gone` when it has no row; `failed: …` when the database refused to write it, and why.
+    """
 
     task_id: int
     became: str
 
 
-def offer(database: Database, room: int, *, per_user: int, timeout: timedelta) -> list[int]:
-    """Up to `room` tasks to ring for, users taking turns; not offered again before `timeout`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovery:
+    """What a recovery did, and the database's time, for the next one."""
+
+    at: datetime
+    awake: bool
+    """False when too much time had passed since the last one, so that nothing was done."""
+    recovered: tuple[Recovered, ...]
+
+
+def offer(
+    database: Database, room: int, *, per_user: int, timeout: timedelta, waiting: Sequence[int] = ()
+) -> list[int]:
+    """
+    Up to `room` tasks to ring for, users taking turns.
+
+    None is offered again before `timeout`, nor while its message still waits in the broker: `waiting` are those.
+    """
     rows = database.call(
-        "SELECT task FROM worker.offer(%(room)s::int, %(per_user)s::int, %(timeout)s) AS task",
-        {"room": room, "per_user": per_user, "timeout": timeout},
+        "SELECT task FROM worker.offer(%(room)s::int, %(per_user)s::int, %(timeout)s, %(waiting)s::bigint[]) AS task",
+        {"room": room, "per_user": per_user, "timeout": timeout, "waiting": list(waiting)},
     )
     return [row["task"] for row in rows]
 
@@ -86,7 +108,8 @@ def claim(
     do not ask again: the lease lapses.
     """
     rows = database.call(
-        "SELECT * FROM worker.claim(%(task)s, %(holder)s, %(celery)s, %(ttl)s, %(per_user)s::int, %(prompt_limit)s::int)",
+        "SELECT * FROM worker.claim("
+        "%(task)s, %(holder)s, %(celery)s, %(ttl)s, %(per_user)s::int, %(prompt_limit)s::int)",
         {
             "task": task_id,
             "holder": holder,
@@ -194,14 +217,29 @@ def give_back(
     return str(rows[0]["became"])
 
 
-def recover(database: Database, *, max_crashes: int) -> list[Recovered]:
-    """Put back what nobody renewed, and remove the leases of tasks that are gone or ended."""
-    rows = database.call("SELECT * FROM worker.recover(%(bound)s::int)", {"bound": max_crashes})
-    return [Recovered(task_id=row["task_id"], became=row["became"]) for row in rows]
+def abandon(database: Database, task_id: int, *, fence: int) -> str:
+    """Close an attempt that may not write any more; answers how it ended, `mine` when it may and nothing was done."""
+    rows = database.call("SELECT worker.abandon(%(task)s, %(fence)s) AS outcome", {"task": task_id, "fence": fence})
+    return str(rows[0]["outcome"])
+
+
+def recover(database: Database, *, max_crashes: int, seen: datetime | None, quiet: timedelta) -> Recovery:
+    """
+    Put back what nobody renewed, and remove the leases of tasks that are gone or ended.
+
+    `seen` is the time of the last answer to this call. Longer than `quiet` ago, or None, and nothing is recovered, for
+    during an outage no run could renew its lease.
+    """
+    first, *rest = database.call(
+        "SELECT * FROM worker.recover(%(bound)s::int, %(seen)s, %(quiet)s)",
+        {"bound": max_crashes, "seen": seen, "quiet": quiet},
+    )
+    found = tuple(Recovered(task_id=row["task_id"], became=row["became"]) for row in rest)
+    return Recovery(at=first["at"], awake=first["became"] == "awake", recovered=found)
 
 
 def cancel(database: Database, task_id: int, *, why: str) -> str | None:
-    """End a pending or processing task as an error that says `why`; answers the status it had, None for no such task."""
+    """End a pending or processing task as an error that says `why`; answers the status it had, None for no task."""
     return _status(database.call("SELECT worker.cancel(%(task)s, %(why)s) AS status", {"task": task_id, "why": why}))
 
 

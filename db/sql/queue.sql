@@ -5,7 +5,19 @@
 -- to the task and says why: 'gone' (the row was deleted), 'lost' (another attempt has the lease), 'taken' (the
 -- owner changed the status). Status is compared with plain literals, for it may be the enum or text with a CHECK.
 --
--- Runs anew at every `db upgrade`, so each statement replaces what was there.
+-- Runs at every `db upgrade` that finds it changed, in one transaction: first goes what another release had left.
+
+do $$
+declare
+    it regprocedure;
+begin
+    for it in select p.oid from pg_proc p
+        where p.pronamespace = 'worker'::regnamespace and p.prorettype <> 'trigger'::regtype
+    loop
+        execute 'drop function ' || it;
+    end loop;
+end
+$$;
 
 
 -- Log entries ---------------------------------------------------------------------------------------------------------
@@ -21,21 +33,25 @@ language sql volatile set search_path = '' as $$
 $$;
 
 -- log_array: the entries of a `logs` value, whichever way it is stored: the web app also writes the array as a JSON
--- string. NULL when it cannot be read, for an owner may write anything there.
+-- string. NULL when it cannot be read or is no log by its size, for an owner may write anything there.
 create or replace function worker.log_array(logs jsonb) returns jsonb
 language plpgsql immutable set search_path = '' as $$
 declare
-    parsed jsonb;
+    found_entries jsonb := coalesce(nullif(logs, 'null'), '[]');
 begin
-    if logs is null or jsonb_typeof(logs) = 'null' then return '[]'; end if;
-    if jsonb_typeof(logs) = 'array' then return logs; end if;
-    if jsonb_typeof(logs) <> 'string' or octet_length(logs::text) > 4000000 then return null; end if;
-    begin
-        parsed := (logs #>> '{}')::jsonb;
-    exception when others then
-        return null;  -- no JSON, \u0000 in it, or nested too deep: all the same to us
-    end;
-    return case when jsonb_typeof(parsed) = 'array' then parsed end;
+    if jsonb_typeof(found_entries) = 'string' then
+        if octet_length(found_entries #>> '{}') > 4000000 then return null; end if;
+        begin
+            found_entries := (found_entries #>> '{}')::jsonb;
+        exception when data_exception or program_limit_exceeded then
+            return null;  -- no JSON, \u0000 in it, or nested too deep: all the same to us
+        end;
+    end if;
+    if jsonb_typeof(found_entries) <> 'array' or jsonb_array_length(found_entries) > 50000
+        -- a number such as 1e131071 takes ten bytes, and as text a hundred thousand
+        or found_entries @? '$.** ? (@.type() == "number" && (@ > 1e20 || @ < -1e20 || (@ < 1e-20 && @ > -1e-20 && @ != 0)))'
+    then return null; end if;
+    return found_entries;
 end
 $$;
 
@@ -54,7 +70,8 @@ language sql volatile set search_path = '' as $$
             already is null and sum(bytes) over (order by n desc) <= 300000 as tail
         from numbered
     ), missing as (
-        select coalesce(sum(coalesce(already, 1)), 0)::bigint as n from placed where not head and not tail
+        select least(coalesce(sum(coalesce(already, 1)), 0), 99999999999999)::bigint as n
+        from placed where not head and not tail
     )
     select coalesce(jsonb_agg(entry order by n) filter (where head), '[]')
         || (select worker.entry('info', missing.n || ' entries left out here; the whole transcript is kept by the worker.')
@@ -63,16 +80,13 @@ language sql volatile set search_path = '' as $$
     from placed
 $$;
 
--- appended: `logs` with `entries` added, in the kind it was found in; unreadable logs are replaced, and the first entry
--- says so. Past 900 kB the middle goes: Realtime carries no row above 1 MB.
-create or replace function worker.appended(logs jsonb, entries jsonb) returns jsonb
+-- extended: readable `logs` with `entries` added, in the kind it was found in. Past 900 kB the middle goes: Realtime
+-- carries no row above 1 MB.
+create or replace function worker.extended(logs jsonb, found_entries jsonb, entries jsonb) returns jsonb
 language plpgsql volatile set search_path = '' as $$
 declare
-    found_entries jsonb := worker.log_array(logs);
-    as_text boolean := found_entries is not null and jsonb_typeof(logs) = 'string';
-    whole jsonb := coalesce(
-        found_entries,
-        jsonb_build_array(worker.entry('error', 'The earlier log could not be read and was replaced.'))) || entries;
+    as_text boolean := jsonb_typeof(logs) = 'string';
+    whole jsonb := found_entries || entries;
     stored jsonb := case when as_text then to_jsonb(whole::text) else whole end;
 begin
     if octet_length(stored::text) > 900000 then
@@ -80,6 +94,24 @@ begin
         stored := case when as_text then to_jsonb(whole::text) else whole end;
     end if;
     return stored;
+end
+$$;
+
+-- appended: `logs` with `entries` added. Unreadable logs are replaced, and the first entry says so. No content of a row
+-- may fail this: it would stop the run, its recovery, and every dispatcher with it.
+create or replace function worker.appended(logs jsonb, entries jsonb) returns jsonb
+language plpgsql volatile set search_path = '' as $$
+declare
+    found_entries jsonb := worker.log_array(logs);
+begin
+    if found_entries is not null then
+        begin
+            return worker.extended(logs, found_entries, entries);
+        exception when data_exception or program_limit_exceeded or internal_error then
+            null;  -- such as a text of more than a gigabyte
+        end;
+    end if;
+    return jsonb_build_array(worker.entry('error', 'The earlier log could not be read and was replaced.')) || entries;
 end
 $$;
 
@@ -154,7 +186,9 @@ $$;
 -- offer: up to `room` tasks to ring for. Users take turns in the order of their ids, from where the last call stopped;
 -- a circle in which nobody could be offered anything ends it. Looks at 1,000 users at most, so that a crowd whose
 -- tasks all wait for `not_before` costs no more than that a call. Another dispatcher that is offering: nothing.
-create or replace function worker.offer(room int, per_user int, offer_timeout interval) returns setof bigint
+-- `waiting` are the tasks whose messages still wait in the broker: their offers have not run out.
+create or replace function worker.offer(room int, per_user int, offer_timeout interval, waiting bigint[])
+returns setof bigint
 language plpgsql volatile security definer set search_path = '' as $$
 declare
     started uuid;       -- where the last call stopped
@@ -164,9 +198,14 @@ declare
     offered bigint;
     visits int := 0;
 begin
-    if not exists (select from public.tasks where status = 'pending') then return; end if;
+    -- ordered, so that no statistics can make the planner read the whole table to find that nothing is pending
+    perform from public.tasks t where t.status = 'pending' order by t.user_id, t.id limit 1;
+    if not found then return; end if;
     select t.user_id into started from worker.turn t for update skip locked;
     if not found then return; end if;
+
+    update worker.leases l set offered_at = now()
+    where l.task_id = any (waiting) and l.holder is null and l.offered_at < now() - offer_timeout / 2;
 
     at_turn := started;
     while room > 0 and visits < 1000 loop
@@ -201,7 +240,7 @@ create or replace function worker.claim(
     task bigint, claimed_by text, celery text, ttl interval, per_user int, prompt_limit int
 ) returns table (
     task_id bigint, fence bigint, attempt int, user_id uuid, prompt text, repo_url text, agent text, model text,
-    branch text, pushes jsonb
+    branch text, backoffs int, pushes jsonb
 )
 language plpgsql volatile security definer set search_path = '' as $$
 #variable_conflict use_column
@@ -241,7 +280,7 @@ begin
     from public.tasks t where t.id = task;
     return query
     select t.id, new_fence, lease.attempt + 1, t.user_id, left(t.prompt, prompt_limit + 1), left(t.repo_url, 4001),
-        left(t.selected_agent, 201), left(t.selected_model, 201), left(t.branch_name, 401),
+        left(t.selected_agent, 201), left(t.selected_model, 201), left(t.branch_name, 401), lease.backoffs,
         coalesce((
             select jsonb_agg(jsonb_build_object('branch', p.pushed_branch, 'head', p.pushed_head, 'base', p.pushed_base))
             from (select * from worker.runs r where r.task_id = task and r.pushed_head is not null
@@ -275,7 +314,8 @@ end
 $$;
 
 -- append: add entries to the log and raise the progress. Flushes are numbered: one whose answer was lost is repeated
--- with its number and refused as 'repeated' if it had been done. Answers the size of the log in bytes besides.
+-- with its number and refused as 'repeated' if it had been done. Answers the size of the log in bytes besides, roughly
+-- where it was repeated.
 create or replace function worker.append(
     task bigint, my_fence bigint, flush int, entries jsonb, new_progress int, out verdict text, out stored int
 )
@@ -286,7 +326,7 @@ begin
 
     update worker.leases l set flushes = flush where l.task_id = task and l.flushes < flush;
     if not found then
-        select 'repeated', octet_length(t.logs::text) into verdict, stored from public.tasks t where t.id = task;
+        select 'repeated', pg_column_size(t.logs) into verdict, stored from public.tasks t where t.id = task;
         return;
     end if;
 
@@ -294,7 +334,7 @@ begin
     set logs = case when entries = '[]' then t.logs else worker.appended(t.logs, entries) end,
         progress = greatest(t.progress, new_progress), updated_at = now()
     where t.id = task
-    returning octet_length(t.logs::text) into stored;
+    returning case when entries <> '[]' then octet_length(t.logs::text) end into stored;
     update worker.runs r set entries = r.entries + jsonb_array_length(append.entries) where r.fence = my_fence;
 end
 $$;
@@ -374,6 +414,19 @@ begin
 end
 $$;
 
+-- abandon: close an attempt that may not write any more, and free its lease. Where the task turns out to be ours after
+-- all, as when its owner changed the status and changed it back, nothing is done: nobody renews the lease, so it lapses.
+create or replace function worker.abandon(task bigint, my_fence bigint) returns text
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+    verdict text := worker.lock_run(task, my_fence);
+begin
+    if verdict = 'mine' then return verdict; end if;
+    perform worker.let_go(task, my_fence);
+    return worker.close_run(my_fence, verdict);
+end
+$$;
+
 -- requeue: count one end by its cause, and put the task back to pending, or to error at the cause's bound. Called
 -- under the locks of the task and its lease. A shutdown is nobody's fault and has no bound.
 create or replace function worker.requeue(task bigint, cause text, bound int, delay interval, entries jsonb)
@@ -430,41 +483,64 @@ begin
 end
 $$;
 
--- recover: what nobody renewed goes back to pending with a new fence, or to error at the bound of crashes; leases of
--- tasks that are gone or ended are removed, also those that were only offered. Answers what became of which task.
-create or replace function worker.recover(crash_bound int) returns table (task_id bigint, became text)
-language plpgsql volatile security definer set search_path = '' as $$
-#variable_conflict use_column
+-- settle: end one lease that ran out, or whose task is gone or ended; NULL when there is nothing to settle, or when
+-- somebody works on it this moment. The task first, then its lease.
+create or replace function worker.settle(task bigint, crash_bound int) returns text
+language plpgsql volatile set search_path = '' as $$
 declare
-    suspect record;
     task_status text;
     lease worker.leases;
 begin
+    select t.status::text into task_status from public.tasks t where t.id = task for no key update skip locked;
+    if not found and exists (select from public.tasks t where t.id = task) then return null; end if;
+    select l.* into lease from worker.leases l where l.task_id = task for update skip locked;
+    if not found
+        or (lease.holder is not null and lease.expires_at >= now())
+        or (lease.holder is null and task_status = 'pending')
+    then return null; end if;
+
+    if lease.holder is not null and task_status = 'processing' then
+        perform worker.close_run(lease.fence, 'lapsed');
+        return worker.requeue(task, 'crash', crash_bound, interval '0', '[]');
+    end if;
+    perform worker.close_run(lease.fence, case when task_status is null then 'gone' else 'taken' end);
+    perform worker.let_go(task, lease.fence);
+    return coalesce(task_status, 'gone');
+end
+$$;
+
+-- recover: what nobody renewed goes back to pending with a new fence, or to error at the bound of crashes; leases of
+-- tasks that are gone or ended are removed, also those that were only offered.
+--
+-- `seen` is the time of this dispatcher's last answer, by this server's clock. If that is longer ago than `quiet`,
+-- there was an outage, in which nobody could renew: nothing is settled. A statement that waited in a frozen server is
+-- known by it, too. The first row answers the time, for the next call, and 'quiet' or 'awake'; the others say what
+-- became of which task. One that cannot be settled does not hold up the others.
+create or replace function worker.recover(crash_bound int, seen timestamptz, quiet interval)
+returns table (at timestamptz, task_id bigint, became text)
+language plpgsql volatile security definer set search_path = '' as $$
+#variable_conflict use_column
+declare
+    suspect bigint;
+    awake boolean := coalesce(now() - seen <= quiet, false);
+begin
+    return query select now(), null::bigint, case when awake then 'awake' else 'quiet' end;
+    if not awake then return; end if;
     for suspect in
-        select l.task_id as id from worker.leases l where l.holder is not null and l.expires_at < now()
+        (select l.task_id from worker.leases l where l.holder is not null and l.expires_at < now() limit 100)
         union all
         (select l.task_id from worker.leases l
          where l.holder is null and not exists (select from public.tasks t where t.id = l.task_id and t.status = 'pending')
-         limit 1000)
+         limit 100)
     loop
-        -- the task first, then its lease; what somebody works on this moment is left for the next time
-        select t.status::text into task_status from public.tasks t where t.id = suspect.id for no key update skip locked;
-        continue when not found and exists (select from public.tasks t where t.id = suspect.id);
-        select l.* into lease from worker.leases l where l.task_id = suspect.id for update skip locked;
-        continue when not found
-            or (lease.holder is not null and lease.expires_at >= now())
-            or (lease.holder is null and task_status = 'pending');
-
-        task_id := suspect.id;
-        if lease.holder is not null and task_status = 'processing' then
-            perform worker.close_run(lease.fence, 'lapsed');
-            became := worker.requeue(suspect.id, 'crash', crash_bound, interval '0', '[]');
-        else
-            perform worker.close_run(lease.fence, case when task_status is null then 'gone' else 'taken' end);
-            perform worker.let_go(suspect.id, lease.fence);
-            became := coalesce(task_status, 'gone');
-        end if;
-        return next;
+        at := now();
+        task_id := suspect;
+        begin
+            became := worker.settle(suspect, crash_bound);
+        exception when others then
+            became := 'failed: ' || sqlerrm;
+        end;
+        if became is not null then return next; end if;
     end loop;
 end
 $$;
@@ -512,7 +588,7 @@ $$;
 
 revoke execute on all functions in schema worker from public;
 grant execute on function
-    worker.offer(int, int, interval),
+    worker.offer(int, int, interval, bigint[]),
     worker.claim(bigint, text, text, interval, int, int),
     worker.fence_of(bigint, text),
     worker.tick(bigint, bigint, interval),
@@ -521,7 +597,8 @@ grant execute on function
     worker.record_push(bigint, bigint, text, text, text),
     worker.finish(bigint, bigint, text, jsonb, text, jsonb),
     worker.give_back(bigint, bigint, text, int, interval, jsonb),
-    worker.recover(int),
+    worker.abandon(bigint, bigint),
+    worker.recover(int, timestamptz, interval),
     worker.cancel(bigint, text),
     worker.retry(bigint)
 to task_worker;

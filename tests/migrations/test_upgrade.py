@@ -60,19 +60,43 @@ def test_an_upgraded_database_is_what_the_models_say(owner_url: DatabaseUrl) -> 
 
 def test_a_difference_is_told(owner_url: DatabaseUrl, rows: Rows) -> None:
     rows.execute("DROP INDEX public.worker_tasks_pending")
-    rows.execute("COMMENT ON SCHEMA worker IS 'older'")
 
-    found = migrate.differences(owner_url)
-    assert len(found) == 2
-    assert "worker_tasks_pending" in found[0]
-    assert "db upgrade" in found[1]
+    assert [line for line in migrate.differences(owner_url) if "worker_tasks_pending" in line]
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ("DROP FUNCTION worker.ring", "functions"),
+        ("REVOKE EXECUTE ON FUNCTION worker.recover FROM task_worker", "functions"),
+        ("ALTER TABLE public.tasks DISABLE TRIGGER worker_ring_for_pending", "trigger"),
+        ("ALTER TABLE worker.runs DROP CONSTRAINT runs_pkey", "constraints"),
+        ("ALTER TABLE public.tasks DISABLE ROW LEVEL SECURITY", "row level security"),
+        ('CREATE POLICY "all" ON public.tasks USING (true)', "row level security"),
+        ("GRANT SELECT ON worker.leases TO anon", "rights"),
+    ],
+)
+def test_what_alembic_does_not_see_is_told_too(owner_url: DatabaseUrl, rows: Rows, change: str, part: str) -> None:
+    rows.connection.execute(change)
+
+    assert migrate.differences(owner_url) == [f"Changed since the last upgrade: {part}"]
+
+
+def test_an_upgrade_mends_the_protocol(owner_url: DatabaseUrl, rows: Rows) -> None:
+    rows.execute("DROP FUNCTION worker.ring")
+    rows.execute("COMMENT ON SCHEMA worker IS 'older'")
+    assert [line for line in migrate.differences(owner_url) if "db upgrade" in line]
+
+    migrate.upgrade(owner_url)
+
+    assert migrate.differences(owner_url) == []
 
 
 def test_every_step_goes_down_and_up_again(empty: DatabaseUrl) -> None:
     before = snapshot(empty)
     migrate.upgrade(empty)
     after = snapshot(empty)
-    for revision in ("0002", "0001", "base"):
+    for revision in ("0003", "0002", "0001", "base"):
         migrate.downgrade(empty, revision)
         migrate.upgrade(empty)
         assert snapshot(empty) == after
@@ -96,21 +120,31 @@ def test_two_upgrades_at_once_are_harmless(empty: DatabaseUrl) -> None:
     assert migrate.differences(empty) == []
 
 
-def test_an_index_that_an_interrupted_upgrade_left_invalid_is_built_anew(empty: DatabaseUrl) -> None:
-    migrate.upgrade(empty)
-    with psycopg.connect(empty.libpq, autocommit=True) as connection:
-        connection.execute("UPDATE worker.alembic_version SET version_num = '0002'")
-        connection.execute("DROP TABLE worker.leases, worker.runs, worker.turn")
-        connection.execute("DROP SEQUENCE worker.fences")
-        connection.execute("DROP TRIGGER worker_ring_for_pending ON public.tasks")
-        connection.execute("DROP FUNCTION worker.ring_for_pending")
-        connection.execute(
-            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.worker_tasks_pending'::regclass"
-        )
+def test_an_index_that_an_interrupted_upgrade_left_invalid_is_built_anew(owner_url: DatabaseUrl, rows: Rows) -> None:
+    migrate.downgrade(owner_url, "0003")
+    rows.execute("CREATE INDEX worker_tasks_pending ON public.tasks (user_id, id) WHERE status = 'pending'")
+    rows.execute("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'public.worker_tasks_pending'::regclass")
 
-    migrate.upgrade(empty)
+    migrate.upgrade(owner_url)
 
-    assert migrate.differences(empty) == []
+    assert migrate.differences(owner_url) == []
+    assert rows.execute("SELECT FROM pg_index WHERE NOT indisvalid") == []
+
+
+def test_an_upgrade_waits_for_a_transaction_that_is_open_for_longer_than_its_lock_timeout(
+    owner_url: DatabaseUrl, rows: Rows
+) -> None:
+    migrate.downgrade(owner_url, "0003")
+    rows.task()
+    with ThreadPoolExecutor() as pool, psycopg.connect(owner_url.libpq) as slow:
+        slow.execute("UPDATE public.tasks SET progress = 1")
+        upgrading = pool.submit(migrate.upgrade, owner_url)
+        with pytest.raises(TimeoutError):
+            upgrading.result(timeout=5)
+        slow.commit()
+        assert upgrading.result(timeout=20) == migrate.newest()
+
+    assert migrate.differences(owner_url) == []
 
 
 def test_tables_of_the_apps_own_are_adopted_and_served_with_a_status_of_text(empty: DatabaseUrl) -> None:

@@ -5,12 +5,15 @@ from datetime import timedelta
 import structlog
 
 from db.engine import Database
-from db.errors import DatabaseUnreachable
+from db.errors import DatabaseUnavailable
 from db.queries import queue
 from worker.errors import Cause
 from worker.settings import Settings, required
 
 log = structlog.get_logger(__name__)
+
+ANSWER_WITHIN = 3.0
+"""Seconds: meanwhile the worker's main process does nothing else."""
 
 
 def give_back(settings: Settings, *, task_id: int, celery_id: str) -> None:
@@ -20,7 +23,7 @@ def give_back(settings: Settings, *, task_id: int, celery_id: str) -> None:
     Opens and closes a connection of its own: one that stayed open would be inherited by the next child.
     """
     try:
-        with Database(required(settings.database_url, "DATABASE_URL")) as database:
+        with Database(required(settings.database_url, "DATABASE_URL"), answer_within=ANSWER_WITHIN) as database:
             fence = queue.fence_of(database, task_id, celery_id=celery_id)
             if fence is None:
                 return
@@ -33,5 +36,5 @@ def give_back(settings: Settings, *, task_id: int, celery_id: str) -> None:
                 delay=timedelta(),
             )
             log.error("child.died", task_id=task_id, became=became)
-    except DatabaseUnreachable as outage:
+    except DatabaseUnavailable as outage:
         log.warning("child.died", task_id=task_id, became="left to lapse", reason=str(outage))

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import structlog
 
-from worker.errors import RunInterrupted
+from worker.errors import LeaseLost, RunInterrupted
 from worker.run.journal import Journal
 from worker.run.lease import Lease
 from worker.run.transcript import closing
@@ -39,16 +39,17 @@ class Ending:
             LeaseLost: the task is not ours any more, so it did not end so.
         """
         outcome: Literal["completed", "error"] = "error" if ended.reason else "completed"
+        reason = journal.transcript.clean(ended.reason or "") or None  # an agent's words may be among it
         words = closing(
             outcome,
             self._took(),
             branch=ended.branch,
             commit=ended.commit,
-            reason=ended.reason,
+            reason=reason,
             recorded=journal.transcript.recorded,
         )
         batch = journal.last(*words)
-        became = self._lease.finish(outcome, batch=batch, error=ended.reason, usage=usage)
+        became = self._lease.finish(outcome, batch=batch, error=reason, usage=usage)
         return self._closed(became, journal, answer=words[1] if became == outcome else became)
 
     def give_back(self, interrupted: RunInterrupted, journal: Journal) -> str:
@@ -56,10 +57,10 @@ class Ending:
         became = self._lease.give_back(interrupted, batch=journal.rest())
         return self._closed(interrupted.cause, journal, answer=f"given back ({interrupted.cause}), now {became}")
 
-    def abandon(self, reason: str, journal: Journal) -> str:
+    def abandon(self, lost: LeaseLost, journal: Journal) -> str:
         """Nothing may be written to the task; the history is closed all the same."""
-        self._lease.close()
-        return self._closed(reason, journal, answer=f"stopped: the task is {reason}")
+        self._lease.abandon(lost)
+        return self._closed(lost.reason, journal, answer=f"stopped, for the lease is {lost.reason}")
 
     def _closed(self, outcome: str, journal: Journal, *, answer: str) -> str:
         log.info(

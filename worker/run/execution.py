@@ -61,7 +61,7 @@ def run(claim: queue.Claim, *, database: Database, settings: Settings, notice: N
     try:
         return told(story, ending)
     except LeaseLost as lost:
-        return ending.abandon(lost.reason, story.journal)
+        return ending.abandon(lost, story.journal)
     finally:
         story.journal.transcript.close()
 
@@ -88,7 +88,8 @@ def told(story: "Story", ending: Ending) -> str:
 
 def is_of_this_host(fault: Exception) -> bool:
     """Whether the task would run where there is git, room on the disk, and a process to be had."""
-    return isinstance(fault, CommandFailed) or (isinstance(fault, OSError) and fault.errno in EXHAUSTED)
+    exhausted = isinstance(fault, OSError) and fault.errno in EXHAUSTED
+    return exhausted or isinstance(fault, CommandFailed | MemoryError)
 
 
 class Story:
@@ -217,7 +218,7 @@ class Story:
         self.usage = dict(verdict.usage) if verdict else {}
         if verdict and verdict.overloaded:
             raise RunInterrupted(
-                Cause.OVERLOADED, delay=min(BACKOFF * 2 ** min(self._claim.attempt, 10), LONGEST_BACKOFF)
+                Cause.OVERLOADED, delay=min(BACKOFF * 2 ** min(self._claim.backoffs, 10), LONGEST_BACKOFF)
             )
         if verdict and not verdict.ok:
             raise TaskFailed(f"The agent gave up: {verdict.answer}" if verdict.answer else "The agent gave up.")

@@ -1,14 +1,15 @@
 """One attempt's right to write to its task: kept by ticks, asked before every write, given up at the end."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Literal, TypeVar
 
 import structlog
 
-from db.engine import Database
-from db.errors import DatabaseUnreachable
+from db.engine import ANSWER_WITHIN, Database
+from db.errors import DatabaseBusy, DatabaseUnavailable
 from db.queries import queue
 from worker.errors import Cause, LeaseLost, RunInterrupted
 from worker.run.shutdown import Notice
@@ -21,6 +22,9 @@ AGAIN = timedelta(seconds=1)
 """Between two tries to reach a database that does not answer."""
 LAST_WORDS = timedelta(seconds=3)
 """How long a worker that is shutting down tries to give a task back; after that the lease lapses."""
+
+UNRENEWED = "unrenewed"
+"""Why a run stops that could not reach the database for too long; its lease may still be its own, and lapses."""
 
 Answer = TypeVar("Answer")
 
@@ -53,7 +57,7 @@ class Lease:
         self._next_tick = monotonic() + self._settings.tick.total_seconds()
         try:
             status = self._tick()
-        except DatabaseUnreachable as outage:
+        except DatabaseUnavailable as outage:
             self._endure(outage)
         else:
             self._judge(status)
@@ -72,7 +76,7 @@ class Lease:
         """Write a batch; the size of the log then, or None when no answer came and it is to be tried again."""
         try:
             return self._append(batch, progress)
-        except DatabaseUnreachable as outage:
+        except DatabaseUnavailable as outage:
             self._endure(outage)
             return None
 
@@ -116,12 +120,11 @@ class Lease:
             )
         )
 
-    def close(self) -> str | None:
-        """After the lease was lost: close the attempt in the history, if the database answers; how it ended."""
-        try:
-            return self._fenced(queue.finish, outcome="error", entries=(), error=None, usage={})
-        except DatabaseUnreachable:
-            return None
+    def abandon(self, lost: LeaseLost) -> None:
+        """Close the attempt in the history, if the database answers; an unrenewed lease is left to lapse."""
+        if lost.reason != UNRENEWED:
+            with suppress(DatabaseUnavailable):
+                self._fenced(queue.abandon)
 
     def _tick(self) -> str | None:
         status = self._fenced(queue.tick, ttl=self._settings.lease_ttl)
@@ -138,6 +141,7 @@ class Lease:
         return appended.stored
 
     def _fenced(self, call: Callable[..., Answer], **arguments: Any) -> Answer:
+        self._database.answer_within = self._patience()
         return call(self._database, self.claim.task_id, fence=self.claim.fence, **arguments)
 
     def _unless_refused(self, refusal: str | None) -> None:
@@ -148,15 +152,24 @@ class Lease:
         while True:
             try:
                 answer = call()
-            except DatabaseUnreachable as outage:
+            except DatabaseUnavailable as outage:
                 self._endure(outage)
                 self._notice.wait(AGAIN)
+                if isinstance(outage, DatabaseBusy):  # it did not take effect, so the lease is still there to keep
+                    self.keep()
             else:
                 self._answered = monotonic()
                 return answer
 
-    def _endure(self, outage: DatabaseUnreachable) -> None:
+    def _patience(self) -> float:
+        """Seconds that the next call may take: a worker that shuts down has not many left."""
+        if not self._notice.given():
+            return ANSWER_WITHIN
+        left = self._settings.grace + LAST_WORDS - self._notice.age()
+        return max(1.0, min(ANSWER_WITHIN, left.total_seconds()))
+
+    def _endure(self, outage: DatabaseUnavailable) -> None:
         away = timedelta(seconds=monotonic() - self._answered)
-        log.warning("database.unreachable", seconds=round(away.total_seconds(), 1), reason=str(outage))
+        log.warning("database.waited_for", seconds=round(away.total_seconds(), 1), reason=str(outage))
         if away >= self._settings.unrenewed_limit or self._notice.over(self._settings.grace + LAST_WORDS):
-            raise LeaseLost("unrenewed") from outage
+            raise LeaseLost(UNRENEWED) from outage

@@ -22,9 +22,13 @@ class Notice:
             self._since = monotonic()
         return self._since is not None
 
+    def age(self) -> timedelta:
+        """How long ago it was asked for, as far as this run has seen; nought if it was not."""
+        return timedelta(seconds=0.0 if self._since is None else monotonic() - self._since)
+
     def over(self, grace: timedelta) -> bool:
-        """Whether it was asked for, and seen, longer than `grace` ago."""
-        return self.given() and self._since is not None and monotonic() - self._since >= grace.total_seconds()
+        """Whether it was asked for, and seen, at least `grace` ago."""
+        return self.given() and self.age() >= grace
 
     def wait(self, patience: timedelta) -> None:
         """Sleep for `patience`, or until a shutdown that had not been asked for is."""

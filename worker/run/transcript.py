@@ -90,6 +90,10 @@ class Transcript:
         self._tried = float("-inf")
         self._tail = ""
 
+    def clean(self, text: str) -> str:
+        """A text made fit to be stored and shown anywhere: storable, masked, and not too long."""
+        return clip(self._redactor(storable(text)), MESSAGE_LIMIT).strip()
+
     @property
     def recorded(self) -> bool:
         """Whether the file holds the whole output so far; False once it could not be written."""
@@ -233,8 +237,8 @@ class Recording:
 
 
 def transcript_path(folder: Path, *, task_id: int, fence: int) -> Path:
-    """Where the output of an attempt is kept."""
-    return folder.expanduser() / str(task_id) / f"{fence}.log.gz"
+    """Where the output of an attempt is kept; never a file of another database's task of the same number."""
+    return folder.expanduser() / str(task_id) / f"{fence}-{secrets.token_hex(3)}.log.gz"
 
 
 def append(path: Path, content: bytes) -> None:

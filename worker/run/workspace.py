@@ -6,14 +6,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from secrets import token_hex
+from time import time
 
 import structlog
+
+from worker.errors import CommandFailed
 
 log = structlog.get_logger(__name__)
 
 MAKING = ".making-"
 """How the name of a folder begins that is not yet held by its run."""
+STILL_MAKING = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +36,16 @@ class Folders:
 
 @contextmanager
 def folders(root: Path, *, task_id: int, fence: int) -> Iterator[Folders]:
-    """The folders of one attempt, of mode 0700 and locked while it runs; gone afterwards."""
-    whole = _made(root.expanduser(), f"{task_id}-{fence}")
+    """
+    The folders of one attempt, of mode 0700 and locked while it runs; gone afterwards.
+
+    Raises:
+        CommandFailed: this host cannot make them.
+    """
+    try:
+        whole = _made(root.expanduser(), f"{task_id}-{fence}-{token_hex(3)}")
+    except OSError as fault:
+        raise CommandFailed(f"No workspace can be made in {root}: {fault.strerror}.") from fault
     held = _lock(whole)
     try:
         whole = whole.rename(whole.with_name(whole.name.removeprefix(MAKING)))
@@ -47,7 +61,7 @@ def sweep(root: Path) -> int:
     removed = 0
     with suppress(FileNotFoundError):
         for whole in root.expanduser().iterdir():
-            if not whole.name.startswith(MAKING) and (held := _lock(whole)) is not None:
+            if not _young(whole) and (held := _lock(whole)) is not None:
                 remove(whole)
                 os.close(held)
                 removed += 1
@@ -71,6 +85,11 @@ def _unlock(folder: Path) -> None:
         for path in (Path(place, name) for name in names):
             if not path.is_symlink():
                 path.chmod(0o700)
+
+
+def _young(folder: Path) -> bool:
+    """Whether the run that makes this folder may not have locked it yet."""
+    return folder.name.startswith(MAKING) and time() - folder.stat().st_mtime < STILL_MAKING.total_seconds()
 
 
 def _made(root: Path, name: str) -> Path:

@@ -5,7 +5,7 @@ from functools import cache
 import structlog
 
 from db.engine import Database
-from db.errors import DatabaseUnreachable
+from db.errors import DatabaseUnavailable
 from db.queries import queue
 from worker.app import app, shutdown
 from worker.run import execution
@@ -38,7 +38,7 @@ def execute(self, task_id: int) -> str:  # type: ignore[no-untyped-def]  # noqa:
                 per_user=settings().max_running_per_user,
                 prompt_limit=settings().prompt_limit,
             )
-        except DatabaseUnreachable as outage:
+        except DatabaseUnavailable as outage:
             log.warning("task.unclaimed", task_id=task_id, reason=str(outage))
             return "not claimed: the database does not answer"
         if claim is None:

@@ -53,8 +53,7 @@ TABLES = (
     )""",
     "INSERT INTO worker.turn (user_id) VALUES ('00000000-0000-0000-0000-000000000000')",
 )
-ROLE = (
-    "CREATE ROLE task_worker LOGIN NOINHERIT",
+LIMITS = (
     "ALTER ROLE task_worker SET statement_timeout = '30s'",
     "ALTER ROLE task_worker SET lock_timeout = '5s'",
     "ALTER ROLE task_worker SET idle_in_transaction_session_timeout = '10s'",
@@ -85,18 +84,16 @@ END $$
 def upgrade() -> None:
     for statement in TABLES:
         op.execute(statement)
-    created.make("role", "task_worker", *ROLE)
+    created.make("role", "task_worker", "CREATE ROLE task_worker LOGIN NOINHERIT")
+    for statement in LIMITS:  # also for a role that was made before, to give it a password
+        op.execute(statement)
     op.execute("REVOKE ALL ON SCHEMA worker FROM PUBLIC")
     op.execute("GRANT USAGE ON SCHEMA worker TO task_worker")
     op.execute(BELL)
     op.execute(TRIGGER)
-    created.make_index_concurrently(
-        "public.worker_tasks_pending", "ON public.tasks (user_id, id) WHERE status = 'pending'"
-    )
 
 
 def downgrade() -> None:
-    op.execute("DROP INDEX IF EXISTS public.worker_tasks_pending")
     op.execute("DROP TRIGGER worker_ring_for_pending ON public.tasks")
     op.execute(NO_FUNCTIONS)
     op.execute("COMMENT ON SCHEMA worker IS NULL")

@@ -1,6 +1,6 @@
 """The protocol's functions with a test's usual arguments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -34,8 +34,8 @@ def try_claim(
     )
 
 
-def offer(database: Database, room: int = 100, *, per_user: int = 5) -> list[int]:
-    return queue.offer(database, room, per_user=per_user, timeout=TIMEOUT)
+def offer(database: Database, room: int = 100, *, per_user: int = 5, waiting: Sequence[int] = ()) -> list[int]:
+    return queue.offer(database, room, per_user=per_user, timeout=TIMEOUT, waiting=waiting)
 
 
 def finish(database: Database, claim: queue.Claim, *, outcome: str = "completed") -> str:
@@ -59,3 +59,11 @@ def append(
 
 def entry(message: str) -> dict[str, str]:
     return {"id": "x" * 21, "timestamp": "2026-01-01T00:00:00.000Z", "type": "info", "message": message}
+
+
+def recover(database: Database) -> list[queue.Recovered]:
+    """Recover as a dispatcher does that has watched for long."""
+    now = database.call("SELECT now() AS now")[0]["now"]
+    found = queue.recover(database, max_crashes=3, seen=now, quiet=timedelta(seconds=10))
+    assert found.awake
+    return list(found.recovered)

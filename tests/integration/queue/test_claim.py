@@ -9,7 +9,7 @@ import pytest
 
 from db.engine import Database
 from db.queries import queue
-from tests.integration.queue.conftest import append, finish, offer, try_claim
+from tests.integration.queue.conftest import append, finish, offer, recover, try_claim
 from tests.support.rows import Rows
 
 Claiming = Callable[..., queue.Claim]
@@ -116,6 +116,6 @@ def test_the_next_attempt_learns_of_the_heads_that_earlier_ones_recorded(
     push = queue.Pushed(branch="codingit/1", head="a" * 40, base="b" * 40)
     assert queue.record_push(database, task, fence=first.fence, push=push) is None
     rows.age_lease(task)
-    queue.recover(database, max_crashes=3)
+    recover(database)
 
     assert claim(task).pushes == (push,)

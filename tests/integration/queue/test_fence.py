@@ -7,7 +7,7 @@ import pytest
 
 from db.engine import Database
 from db.queries import queue
-from tests.integration.queue.conftest import TTL, append, finish
+from tests.integration.queue.conftest import TTL, append, finish, recover
 from tests.support.rows import Rows
 
 Claiming = Callable[..., queue.Claim]
@@ -31,7 +31,7 @@ def test_a_holder_that_went_silent_cannot_write_over_its_successor(
     task = rows.task()
     first = claim(task, holder="first")
     rows.age_lease(task)
-    queue.recover(database, max_crashes=3)
+    recover(database)
     second = claim(task, holder="second")
     before = rows.see(task)
 
@@ -104,7 +104,7 @@ def test_a_tick_renews_however_late_and_tells_the_status(database: Database, row
     rows.age_lease(task)
 
     assert queue.tick(database, task, fence=claimed.fence, ttl=TTL) == "processing"
-    assert queue.recover(database, max_crashes=3) == []
+    assert recover(database) == []
     rows.execute("UPDATE public.tasks SET status = 'error'")
     assert queue.tick(database, task, fence=claimed.fence, ttl=TTL) == "error"
     assert queue.tick(database, task, fence=claimed.fence + 1, ttl=TTL) == "lost"

@@ -20,8 +20,8 @@ def test_a_flush_repeated_with_its_number_is_done_once(database: Database, rows:
     task = rows.task()
     claimed = claim(task)
 
-    first = append(database, claimed, "one", flush=1)
-    assert append(database, claimed, "one", flush=1) == first
+    append(database, claimed, "one", flush=1)
+    assert append(database, claimed, "one", flush=1).refusal is None
     append(database, claimed, "two", flush=2)
 
     assert rows.messages(task) == ["one", "two"]
@@ -43,6 +43,42 @@ def test_nothing_is_an_empty_array(database: Database, rows: Rows, claim: Claimi
     append(database, claim(task), "first")
 
     assert rows.messages(task) == ["first"]
+
+
+class Raw(str):
+    """JSON as it stands, for what Python cannot write."""
+
+    __slots__ = ()
+
+
+EXPLODING = Raw("[" + ", ".join(["1e131071"] * 9_000) + "]")
+TINY = Raw("[" + ", ".join(["1e-16000"] * 9_000) + "]")
+OVERFLOWING = [{"id": "elided-99999999999999"}] * 49_000
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [EXPLODING, TINY, Raw(f'[[{{"deep": {EXPLODING}}}]]'), [1] * 60_000, json.dumps([1] * 60_000), str(EXPLODING)],
+    ids=["numbers", "fractions", "nested", "too many", "too many in text", "numbers in text"],
+)
+def test_what_would_cost_too_much_to_read_is_replaced_too(
+    database: Database, rows: Rows, claim: Claiming, garbage: Any
+) -> None:
+    task = rows.task()
+    claimed = claim(task)
+    written = garbage if isinstance(garbage, Raw) else json.dumps(garbage)
+    rows.execute("UPDATE public.tasks SET logs = %s::jsonb WHERE id = %s", written, task)
+
+    assert append(database, claimed, "first").refusal is None
+    assert rows.messages(task) == [REPLACED, "first"]
+
+
+def test_counts_of_elided_entries_that_overflow_do_no_harm(database: Database, rows: Rows, claim: Claiming) -> None:
+    task = rows.task(logs=Jsonb(OVERFLOWING))
+    appended = append(database, claim(task), "first")
+
+    assert appended.refusal is None
+    assert rows.see(task)["logs"][-1]["message"] == "first"
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def test_a_crowd_of_users_who_wait_is_passed_in_steps(database: Database, rows: 
     rows.execute("INSERT INTO auth.users (id) SELECT lpad(to_hex(n), 32, '0')::uuid FROM generate_series(1, 2500) n")
     rows.execute("INSERT INTO public.tasks (user_id, prompt) SELECT id, 'wait' FROM auth.users")
     rows.execute(
-        "INSERT INTO worker.leases (task_id, user_id, fence, not_before) SELECT id, user_id, 0, now() + interval '1 h' FROM public.tasks"
+        """INSERT INTO worker.leases (task_id, user_id, fence, not_before)
+           SELECT id, user_id, 0, now() + interval '1 h' FROM public.tasks"""
     )
     behind = rows.task(user=UUID(int=2**127))
 
@@ -122,3 +123,15 @@ def test_two_dispatchers_never_offer_the_same_task(database: Database, rows: Row
         offered = [*offer(database, 10), *offer(other, 10)]
 
     assert sorted(offered) == sorted(tasks)
+
+
+def test_a_task_whose_message_still_waits_is_not_offered_again(database: Database, rows: Rows) -> None:
+    """Runs may last an hour; the messages of others wait as long behind them."""
+    task = rows.task()
+    assert offer(database) == [task]
+
+    for _ in range(3):
+        rows.age_lease(task, seconds=50)
+        assert offer(database, waiting=[task]) == []
+    rows.age_lease(task, seconds=61)
+    assert offer(database, waiting=[]) == [task]

@@ -7,7 +7,7 @@ import pytest
 
 from db.engine import Database
 from db.queries import queue
-from tests.integration.queue.conftest import append, finish, offer
+from tests.integration.queue.conftest import append, finish, offer, recover
 from tests.support.rows import Rows
 
 Claiming = Callable[..., queue.Claim]
@@ -22,7 +22,7 @@ def test_what_nobody_renewed_runs_again_and_the_log_says_why(database: Database,
     claim(task)
     rows.age_lease(task)
 
-    assert queue.recover(database, max_crashes=3) == [queue.Recovered(task_id=task, became="pending")]
+    assert recover(database) == [queue.Recovered(task_id=task, became="pending")]
     assert rows.runs(task)[0]["outcome"] == "lapsed"
     assert "will run again" in rows.messages(task)[-1]
     assert offer(database) == [task]
@@ -34,7 +34,7 @@ def test_a_task_that_kills_its_worker_each_time_ends_in_error(database: Database
     for _ in range(3):
         claim(task)
         rows.age_lease(task)
-        became += [found.became for found in queue.recover(database, max_crashes=3)]
+        became += [found.became for found in recover(database)]
 
     assert became == ["pending", "pending", "error"]
     assert rows.status(task) == "error"
@@ -62,7 +62,7 @@ def test_a_row_that_is_processing_without_a_lease_is_never_touched(database: Dat
     task = rows.task(status="processing")
     before = rows.see(task)
 
-    assert queue.recover(database, max_crashes=3) == []
+    assert recover(database) == []
     assert offer(database) == []
     assert rows.see(task) == before
 
@@ -75,7 +75,7 @@ def test_leases_of_deleted_and_ended_rows_are_removed(database: Database, rows: 
     rows.execute("UPDATE public.tasks SET status = 'completed' WHERE id = %s", ended)
     rows.age_lease(running)
 
-    found = {found.task_id: found.became for found in queue.recover(database, max_crashes=3)}
+    found = {found.task_id: found.became for found in recover(database)}
 
     assert found == {deleted: "gone", ended: "completed", running: "gone"}
     assert rows.execute("SELECT FROM worker.leases") == []
@@ -87,7 +87,7 @@ def test_a_task_taken_from_a_dead_worker_is_free_again(database: Database, rows:
     rows.execute("UPDATE public.tasks SET status = 'pending'")
     rows.age_lease(task)
 
-    queue.recover(database, max_crashes=3)
+    recover(database)
 
     assert offer(database) == [task]
 
@@ -99,9 +99,9 @@ def test_recovery_passes_over_a_row_that_is_in_somebodys_hands(database: Databas
         rows.age_lease(task)
     with rows.connection.transaction():
         rows.execute("UPDATE public.tasks SET prompt = 'Mine' WHERE id = %s", held)
-        assert [found.task_id for found in queue.recover(database, max_crashes=3)] == [free]
+        assert [found.task_id for found in recover(database)] == [free]
 
-    assert [found.task_id for found in queue.recover(database, max_crashes=3)] == [held]
+    assert [found.task_id for found in recover(database)] == [held]
 
 
 @pytest.mark.parametrize("status", ["pending", "processing"])
@@ -166,3 +166,54 @@ def test_a_task_cancelled_and_retried_while_its_run_still_stops_waits_for_it(
     assert offer(database) == []
     assert finish(database, first) == "taken"
     assert offer(database) == [task]
+
+
+def test_one_task_that_cannot_be_written_does_not_hold_up_the_others(
+    database: Database, rows: Rows, claim: Claiming
+) -> None:
+    """As when the application has a trigger of its own that refuses."""
+    refused, other = rows.task(prompt="refused"), rows.task()
+    for task in (refused, other):
+        claim(task)
+        rows.age_lease(task)
+    rows.execute(
+        """CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN RAISE EXCEPTION 'not with me'; END $$;
+           CREATE TRIGGER refuse BEFORE UPDATE ON public.tasks FOR EACH ROW WHEN (OLD.prompt = 'refused')
+           EXECUTE FUNCTION refuse();"""
+    )
+
+    found = {found.task_id: found.became for found in recover(database)}
+
+    assert found == {refused: "failed: not with me", other: "pending"}
+
+
+def test_nothing_is_recovered_by_whoever_had_no_answer_for_long(
+    database: Database, rows: Rows, claim: Claiming
+) -> None:
+    """It is the server's clock that tells: a statement may have waited in a server that was frozen."""
+    task = rows.task()
+    claim(task)
+    rows.age_lease(task)
+    quiet = timedelta(seconds=10)
+    now = database.call("SELECT now() AS now")[0]["now"]
+
+    for seen in (None, now - timedelta(seconds=11)):
+        answer = queue.recover(database, max_crashes=3, seen=seen, quiet=quiet)
+        assert (answer.awake, answer.recovered) == (False, ())
+    assert queue.recover(database, max_crashes=3, seen=answer.at, quiet=quiet).recovered
+
+
+def test_an_attempt_that_lost_its_task_closes_itself_and_nothing_else(
+    database: Database, rows: Rows, claim: Claiming
+) -> None:
+    task = rows.task()
+    first = claim(task)
+    assert queue.abandon(database, task, fence=first.fence) == "mine"
+    assert rows.status(task) == "processing"
+
+    rows.execute("UPDATE public.tasks SET status = 'error'")
+
+    assert queue.abandon(database, task, fence=first.fence) == "taken"
+    assert rows.lease(task) is None
+    assert rows.runs(task)[0]["outcome"] == "taken"

@@ -12,6 +12,7 @@ import pytest
 from db.engine import Database
 from db.queries import queue
 from db.url import DatabaseUrl
+from tests.integration.queue.conftest import recover
 from tests.support.proxy import Proxy, proxied
 from tests.support.rows import Rows
 from worker.errors import Cause, LeaseLost, RunInterrupted
@@ -46,14 +47,14 @@ def leased(database: Database, task: int, notice: Notice, **settings: timedelta)
         database, task, holder="w", celery_id=None, ttl=timedelta(seconds=30), per_user=5, prompt_limit=100
     )
     assert claim
-    chosen = Settings(_env_file=None, **{"tick": timedelta(milliseconds=1), **settings})
+    chosen = Settings(_env_file=None).model_copy(update={"tick": timedelta(milliseconds=1), **settings})
     return Lease(claim, database, settings=chosen, notice=notice)
 
 
 def taken_over(rows: Rows, database: Database, task: int) -> None:
     """The lease lapses, and another attempt has the task."""
     rows.age_lease(task)
-    queue.recover(database, max_crashes=3)
+    recover(database)
     assert queue.claim(
         database, task, holder="x", celery_id=None, ttl=timedelta(seconds=30), per_user=5, prompt_limit=100
     )
@@ -84,7 +85,7 @@ def test_a_lease_that_was_late_and_is_still_ours_goes_on(
 
     lease.assure()
 
-    assert queue.recover(database, max_crashes=3) == []
+    assert recover(database) == []
 
 
 @pytest.mark.parametrize(
