@@ -105,7 +105,17 @@ def to_the_group_twice(worker: subprocess.Popen[bytes]) -> None:
     os.killpg(worker.pid, signal.SIGTERM)
 
 
-@pytest.mark.parametrize("stop", [to_main, to_the_group, interrupt_the_group, to_the_group_twice])
+def to_every_process(worker: subprocess.Popen[bytes]) -> None:
+    """As systemd does by default: the agents get it too."""
+    tree = parents()
+    found = [worker.pid]
+    for pid in found:
+        found += [child for child, parent in tree.items() if parent == pid]
+    for pid in found:
+        os.kill(pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("stop", [to_main, to_the_group, interrupt_the_group, to_the_group_twice, to_every_process])
 def test_however_a_worker_is_told_to_stop_its_tasks_are_given_back(
     fleet: Fleet, rows: Rows, add: Adding, remote: Remote, stop: Callable[[subprocess.Popen[bytes]], None]
 ) -> None:

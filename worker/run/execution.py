@@ -1,6 +1,7 @@
 """The story of a run: workspace, mirror, clone, branch, agent, commit, bundle, push, finish."""
 
 import errno
+import signal
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -33,6 +34,9 @@ WATCH = timedelta(milliseconds=250)
 """How often a run looks after its lease, its log and a shutdown while a program runs."""
 SAVING = timedelta(minutes=2)
 """What a run that reached a limit has left to commit and push what there is."""
+STOPPED = frozenset({128 + signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGINT})
+HEARSAY = timedelta(milliseconds=500)
+"""A signal that reaches a program and its worker at once may be seen in either order."""
 PUSHES = 3
 """How often a push is tried that finds the branch moved by an earlier attempt of the same task."""
 BACKOFF, LONGEST_BACKOFF = timedelta(seconds=15), timedelta(minutes=15)
@@ -205,13 +209,14 @@ class Story:
             output=self._settings.output_limit,
             disk=self._settings.disk_limit,
         )
-        return self._pump.run(
+        completed = self._pump.run(
             command,
             sandbox=self._sandbox,
             limits=limits,
             on_line=on_line,
             on_error_line=lambda line: self.journal.transcript.raw(line + b"\n"),
         )
+        return self._unless_stopped(completed)
 
     def _judged(self, verdict: Verdict | None, completed: Completed) -> str:
         """The agent's answer, if its last event and its exit code agree that it is done."""
@@ -245,10 +250,18 @@ class Story:
 
     def _on_host(self, command: Command) -> Completed:
         self._lease.assure()  # after a stop or an outage nothing of ours reaches the network on a stale lease
-        return self._pump.run(command, sandbox=ProcessSandbox(), limits=self._limits())
+        return self._unless_stopped(self._pump.run(command, sandbox=ProcessSandbox(), limits=self._limits()))
 
     def _in_sandbox(self, command: Command) -> Completed:
-        return self._pump.run(command, sandbox=self._sandbox, limits=self._limits())
+        return self._unless_stopped(self._pump.run(command, sandbox=self._sandbox, limits=self._limits()))
+
+    def _unless_stopped(self, completed: Completed) -> Completed:
+        """What a program came to, unless what is to stop this worker ended it: systemd signals every process."""
+        if completed.returncode in STOPPED:
+            self._notice.wait(HEARSAY)
+            if self._notice.given():
+                raise RunInterrupted(Cause.SHUTDOWN)
+        return completed
 
     def _limits(self) -> Limits:
         return Limits(wall=self._deadline, disk=self._settings.disk_limit)

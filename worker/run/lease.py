@@ -43,6 +43,7 @@ class Lease:
         self._settings = settings
         self._notice = notice
         self._answered = monotonic()
+        self._enduring = False
         self._next_tick = monotonic() + settings.tick.total_seconds()
 
     def keep(self) -> None:
@@ -128,7 +129,7 @@ class Lease:
 
     def _tick(self) -> str | None:
         status = self._fenced(queue.tick, ttl=self._settings.lease_ttl)
-        self._answered = monotonic()
+        self._heard()
         return status
 
     def _judge(self, status: str | None) -> None:
@@ -158,7 +159,7 @@ class Lease:
                 if isinstance(outage, DatabaseBusy):  # it did not take effect, so the lease is still there to keep
                     self.keep()
             else:
-                self._answered = monotonic()
+                self._heard()
                 return answer
 
     def _patience(self) -> float:
@@ -168,8 +169,16 @@ class Lease:
         left = self._settings.grace + LAST_WORDS - self._notice.age()
         return max(1.0, min(ANSWER_WITHIN, left.total_seconds()))
 
+    def _heard(self) -> None:
+        if self._enduring:
+            log.info("database.answered", seconds=round(monotonic() - self._answered, 1))
+        self._enduring = False
+        self._answered = monotonic()
+
     def _endure(self, outage: DatabaseUnavailable) -> None:
         away = timedelta(seconds=monotonic() - self._answered)
-        log.warning("database.waited_for", seconds=round(away.total_seconds(), 1), reason=str(outage))
+        if not self._enduring:
+            log.warning("database.waited_for", reason=str(outage))
+        self._enduring = True
         if away >= self._settings.unrenewed_limit or self._notice.over(self._settings.grace + LAST_WORDS):
             raise LeaseLost(UNRENEWED) from outage

@@ -59,7 +59,8 @@ class Shutdown:
         The notice for one run, during which SIGTERM does nothing else.
 
         Raises:
-            SystemExit: at the end, when SIGTERM came: who sent it to this process wants it gone.
+            SystemExit: at the end, when SIGTERM came to this process alone: who sent it wants it gone. When the whole
+                worker stops, its main process ends this one in its own time.
         """
         heard, telling = os.pipe()
         os.set_blocking(telling, False)
@@ -71,7 +72,7 @@ class Shutdown:
             signal.signal(signal.SIGTERM, before)
             os.close(telling)
             os.close(heard)
-        if terminated.happened:
+        if terminated.happened and not Notice(self._heard).given():
             raise SystemExit(0)
 
 

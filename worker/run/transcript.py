@@ -296,9 +296,14 @@ def closing(
     kinds: dict[str, EntryType] = {"completed": "success", "error": "error"}
     sentences = [f"{outcome.replace('_', ' ').capitalize()} after {took.total_seconds():.1f} seconds"]
     if reason:
-        sentences[0] += f": {reason.removesuffix('.')}"
+        sentences[0] += f": {reason}"
     if branch:
         sentences.append(f"Branch {branch}" + (f" at commit {commit}" if commit else ""))
     if not recorded:
         sentences.append("The worker could not keep the whole transcript of this run")
-    return kinds.get(outcome, "info"), ". ".join(sentences) + "."
+    return kinds.get(outcome, "info"), " ".join(ended(sentence) for sentence in sentences)
+
+
+def ended(sentence: str) -> str:
+    """The sentence with a mark at its end, if it has none."""
+    return sentence if sentence.endswith((".", "!", "?", "…")) else f"{sentence}."
