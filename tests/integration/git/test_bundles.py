@@ -30,7 +30,7 @@ def run(scene: Scene) -> Started:
 @pytest.fixture(scope="module")
 def good(run: Started) -> tuple[str, bytes]:
     """A good change, committed and bundled: its head and the bundle."""
-    run.write("a", "".join(random.Random(1).choices("abcdefgh\n", k=5000)))  # noqa: S311  # no secret
+    run.write("a", "".join(random.Random(1).choices("abcdefgh\n", k=5000)))  # no secret
     found = run.commit()
     assert found
     git.bundle(run.workspace, run.base)
@@ -133,7 +133,7 @@ def test_a_pack_cut_short_is_refused(run: Started, head: str, keep: float) -> No
 
 def test_garbage_in_a_pack_is_refused(run: Started, head: str) -> None:
     content = bytearray(run.workspace.out.read_bytes())
-    content[content.index(b"PACK") + 60 :] = random.Random(2).randbytes(3000)  # noqa: S311  # no secret
+    content[content.index(b"PACK") + 60 :] = random.Random(2).randbytes(3000)  # no secret
     run.workspace.out.write_bytes(bytes(content))
     refuses(run, head, "damaged or incomplete")
 

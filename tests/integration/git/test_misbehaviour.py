@@ -75,7 +75,7 @@ def test_rewritten_history_becomes_one_commit_on_top(scene: Scene, run: Started,
 
 
 @pytest.mark.parametrize("begin_again", [False, True])
-def test_a_deleted_repository_keeps_its_files(scene: Scene, run: Started, begin_again: bool) -> None:  # noqa: FBT001  # a case
+def test_a_deleted_repository_keeps_its_files(scene: Scene, run: Started, begin_again: bool) -> None:  # a case
     run.write("a")
     shutil.rmtree(run.repo / ".git")
     if begin_again:

@@ -260,7 +260,7 @@ def test_a_head_that_no_attempt_recorded_is_never_replaced(scene: Scene) -> None
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_branch_that_moved_meanwhile_is_left_alone(scene: Scene, exists: bool) -> None:  # noqa: FBT001  # a case
+def test_a_branch_that_moved_meanwhile_is_left_alone(scene: Scene, exists: bool) -> None:  # a case
     if exists:
         scene.somebody_pushes("feature")
     run = scene.start()
