@@ -1,8 +1,9 @@
 """Connections: `Database` for the protocol's single statements, `engine` for everything SQLAlchemy does."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from time import monotonic
 from typing import Any, LiteralString, Self, TypeVar
 
 import psycopg
@@ -41,13 +42,28 @@ Answer = TypeVar("Answer")
 
 
 class BoundedConnection(psycopg.Connection[DictRow]):
-    """A connection that waits `answer_within` seconds for each answer and no longer."""
+    """A connection that does not wait for an answer for longer than its `patience` says, asked again and again."""
 
-    answer_within = ANSWER_WITHIN
+    patience: Callable[[], float] = staticmethod(lambda: ANSWER_WITHIN)
 
     def wait(self, gen: PQGen[Answer], interval: float = 0.1, timeout: float | None = None) -> Answer:
         """As psycopg's own, with a limit where it has none."""
-        return super().wait(gen, interval, self.answer_within if timeout is None else timeout)
+        return super().wait(gen if timeout else bounded(gen, self.patience), interval, timeout)
+
+
+def bounded(gen: PQGen[Answer], patience: Callable[[], float]) -> PQGen[Answer]:
+    """The same exchange with the server, given up once it has been silent and `patience` is over."""
+    began = monotonic()
+    try:
+        wanted = next(gen)
+        while True:
+            ready = yield wanted
+            if not ready and monotonic() - began > patience():
+                raise psycopg.OperationalError(f"no answer within {monotonic() - began:.0f} s")
+            wanted = gen.send(ready)
+    except StopIteration as done:
+        answer: Answer = done.value
+        return answer
 
 
 class Database:
@@ -57,10 +73,10 @@ class Database:
     Not for several threads, and not to be opened before a fork.
     """
 
-    def __init__(self, url: DatabaseUrl, *, answer_within: float = ANSWER_WITHIN) -> None:
+    def __init__(self, url: DatabaseUrl, *, patience: Callable[[], float] = lambda: ANSWER_WITHIN) -> None:
         self.url = url
-        self.answer_within = answer_within
-        """Seconds after which a call counts as unanswered; may be changed between calls."""
+        self.patience = patience
+        """Seconds after which a call counts as unanswered; asked again while one goes on."""
         self._connection: BoundedConnection | None = None
 
     def call(self, statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[DictRow]:
@@ -88,8 +104,8 @@ class Database:
     def connection(self) -> BoundedConnection:
         """The open connection, made now if there is none."""
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self.url, within=self.answer_within)
-        self._connection.answer_within = self.answer_within
+            self._connection = connect(self.url, within=self.patience())
+        self._connection.patience = self.patience
         return self._connection
 
     def close(self) -> None:

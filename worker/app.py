@@ -109,6 +109,10 @@ def _check_host(instance: Any, **_: Any) -> None:
         return
     try:
         required(settings().database_url, "DATABASE_URL")
+        if settings().admin_database_url is None and settings().maintenance_database_url is None:
+            log.warning(
+                "settings.shared", reason="DATABASE_URL is the only address of the database, so it serves for all"
+            )
         fitness.check(settings())
         workspace.sweep(settings().workspaces_dir)
     except (WrongUse, CommandFailed, OSError) as fault:

@@ -196,7 +196,7 @@ class Settings(BaseSettings):
     credentials_file: Path | None = None
     """A TOML file that says which user may use which token for which repository."""
     credentials_hook: str | None = None
-    """`module:function` of (user_id, host, path) in place of the file; answers a Credential or None."""
+    """`module:function` of (user_id, host, path) in place of the file; answers a Credential or None, within seconds."""
     committer: Committer = "CodingIT <worker@codingit.invalid>"
     """Who commits, as `Name <address>`."""
 

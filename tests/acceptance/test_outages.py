@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.support.fleet import LEASE_TTL, Fleet, until
+from tests.support.fleet import GRACE, LEASE_TTL, Fleet, until
 from tests.support.proxy import Proxy, proxied
 from tests.support.rows import Rows
 from worker.local.servers import Addresses
@@ -165,3 +165,17 @@ def test_health_tells_the_age_of_the_last_round_trips(fleet: Fleet) -> None:
     status, told = health(fleet, "/healthz")
     assert (status, told["ok"]) == (200, True)
     assert set(told["seconds_since"]) == {"loop", "database", "broker"}
+
+
+def test_a_worker_stops_in_time_although_the_database_is_silent(
+    fleet: Fleet, rows: Rows, add: Adding, database_proxy: Proxy
+) -> None:
+    fleet.dispatcher()
+    worker = fleet.worker()
+    task = add("rehearse: sleep 60")
+    until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text())
+    database_proxy.freeze()
+
+    fleet.terminate(worker, within=GRACE + 5)
+
+    assert fleet.agents() == []

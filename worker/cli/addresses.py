@@ -1,5 +1,7 @@
 """Which database a command talks to: the one of the settings, else the one that runs for this checkout."""
 
+import typer
+
 from db.url import DatabaseUrl
 from worker.errors import WrongUse
 from worker.settings import Settings, settings
@@ -17,6 +19,8 @@ def owners_database(chosen: Settings | None = None) -> DatabaseUrl:
     chosen = chosen or settings()
     found = configured(chosen)
     if found:
+        if chosen.admin_database_url is None:
+            typer.echo("ADMIN_DATABASE_URL is not set, so DATABASE_URL serves for this as well.", err=True)
         return found
     running = state.running(state.default_folder())
     if running and running.addresses:

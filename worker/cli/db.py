@@ -24,7 +24,19 @@ def upgrade(*, json: Json = False) -> None:
 
     with explained():
         version = migrate.upgrade(address())
-    report({"version": version}, f"The database is at version {version}.", json=json)
+    report({"version": version}, f"The database is at version {version}.{next_step()}", json=json)
+
+
+def next_step() -> str:
+    """What is left to do after a first upgrade, while no worker has an address to log in with."""
+    from worker.settings import settings
+
+    if settings().database_url:
+        return ""
+    return (
+        "\nRole task_worker has no password until you set one (in psql, as the owner: \\password task_worker). "
+        "Then set DATABASE_URL to the address of the database with that role."
+    )
 
 
 @app.command()

@@ -23,7 +23,7 @@ def give_back(settings: Settings, *, task_id: int, celery_id: str) -> None:
     Opens and closes a connection of its own: one that stayed open would be inherited by the next child.
     """
     try:
-        with Database(required(settings.database_url, "DATABASE_URL"), answer_within=ANSWER_WITHIN) as database:
+        with Database(required(settings.database_url, "DATABASE_URL"), patience=lambda: ANSWER_WITHIN) as database:
             fence = queue.fence_of(database, task_id, celery_id=celery_id)
             if fence is None:
                 return

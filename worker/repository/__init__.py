@@ -2,5 +2,17 @@
 
 from worker.repository.address import Repository, Unreachable, accept
 from worker.repository.credentials import Credential, Credentials, credential_for, credentials
+from worker.repository.names import HostUnknown, Lookup, NamesAway
 
-__all__ = ["Credential", "Credentials", "Repository", "Unreachable", "accept", "credential_for", "credentials"]
+__all__ = [
+    "Credential",
+    "Credentials",
+    "HostUnknown",
+    "Lookup",
+    "NamesAway",
+    "Repository",
+    "Unreachable",
+    "accept",
+    "credential_for",
+    "credentials",
+]

@@ -2,13 +2,13 @@
 
 import ipaddress
 import re
-import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import SplitResult, urlsplit
 
 from worker.errors import Cause, RunInterrupted, TaskFailed
+from worker.repository.names import HostUnknown, Lookup, NamesAway, lookup
 
 PORTS = {"https": 443, "http": 80}
 LONGEST = 2000
@@ -87,11 +87,11 @@ class Repository(Place):
         return f"{self.host}:{self.port}:{listed}"
 
 
-def accept(repo_url: str, *, allowed_hosts: Sequence[str]) -> Repository:
+def accept(repo_url: str, *, allowed_hosts: Sequence[str], lookup: Lookup = lookup) -> Repository:
     """
     The repository at an address that a stranger wrote.
 
-    Resolves its host; `allowed_hosts` (`host` or `host:port`) may be private, loopback or plain http.
+    Looks up its host by `lookup`; `allowed_hosts` (`host` or `host:port`) may be private, loopback or plain http.
 
     Raises:
         TaskFailed: the address is refused; the sentence is for its owner and holds no credential.
@@ -101,7 +101,7 @@ def accept(repo_url: str, *, allowed_hosts: Sequence[str]) -> Repository:
     allowed = is_allowed(place, allowed_hosts)
     if place.scheme == "http" and not allowed:
         raise TaskFailed(f"The repository's address {shown(place.url)} must begin with https://, not http://.")
-    found = resolve(place)
+    found = resolve(place, lookup)
     if not allowed and not all(map(is_public, found)):
         raise TaskFailed(f"The repository's host {shown(place.host)} is not on the public internet, so it is refused.")
     return Repository(scheme=place.scheme, host=place.host, port=place.port, path=place.path, addresses=found)
@@ -183,17 +183,14 @@ def literal(host: str) -> bool:
         return False
 
 
-def resolve(place: Place) -> tuple[str, ...]:
+def resolve(place: Place, lookup: Lookup) -> tuple[str, ...]:
     """Every address of the host, in the order in which they should be tried."""
     try:
-        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    except socket.gaierror as unknown:
-        if unknown.errno in {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}:
-            raise TaskFailed(f"The repository's host {shown(place.host)} could not be found: check it.") from None
-        raise Unreachable(f"The name of the repository's host {shown(place.host)} cannot be looked up now.") from None
-    except UnicodeError:
+        return lookup(place.host, place.port)
+    except HostUnknown:
         raise TaskFailed(f"The repository's host {shown(place.host)} could not be found: check it.") from None
-    return tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
+    except NamesAway:
+        raise Unreachable(f"The name of the repository's host {shown(place.host)} cannot be looked up now.") from None
 
 
 def is_public(address: str) -> bool:

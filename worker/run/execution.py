@@ -2,9 +2,11 @@
 
 import errno
 import signal
+import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 
 import structlog
 
@@ -13,7 +15,7 @@ from db.queries import queue
 from worker import git
 from worker.agents import Job, Parser, Verdict
 from worker.errors import Cause, CommandFailed, LeaseLost, RunInterrupted, TaskFailed
-from worker.repository import Unreachable
+from worker.repository import HostUnknown, NamesAway, Unreachable, names
 from worker.run import request
 from worker.run.ending import Ended, Ending
 from worker.run.journal import Journal
@@ -37,6 +39,8 @@ SAVING = timedelta(minutes=2)
 STOPPED = frozenset({128 + signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGINT})
 HEARSAY = timedelta(milliseconds=500)
 """A signal that reaches a program and its worker at once may be seen in either order."""
+LOOKUP = timedelta(seconds=30)
+"""How long a name service may take."""
 PUSHES = 3
 """How often a push is tried that finds the branch moved by an earlier attempt of the same task."""
 BACKOFF, LONGEST_BACKOFF = timedelta(seconds=15), timedelta(minutes=15)
@@ -118,7 +122,7 @@ class Story:
             LeaseLost: nothing may be written any more.
         """
         self._lease.keep()
-        asked = request.read(self._claim, settings=self._settings, sandbox=self._sandbox)
+        asked = request.read(self._claim, settings=self._settings, sandbox=self._sandbox, lookup=self._lookup)
         if asked.credential:  # nothing was said yet; from here on the token is masked too
             self.journal = self._journal(*self._settings.secrets(), asked.credential.token)
         self.journal.step(15, f"Attempt {self._claim.attempt} begins, with agent {asked.agent.name}.")
@@ -247,6 +251,20 @@ class Story:
         raise TaskFailed("The branch was changed again and again while it was pushed. Try again later.")
 
     # What every step stands on --------------------------------------------------------------------------------------
+
+    def _lookup(self, host: str, port: int) -> tuple[str, ...]:
+        """The addresses of a host, asked for by a program: the lease is kept however long a name service takes."""
+        command = Command(argv=(sys.executable, "-I", "-S", names.__file__, host, str(port)), cwd=Path("/"))
+        limits = Limits(wall=Deadline.after(LOOKUP))
+        try:
+            completed = self._unless_stopped(self._pump.run(command, sandbox=ProcessSandbox(), limits=limits))
+        except LimitReached as reached:
+            raise NamesAway from reached
+        if completed.returncode == names.UNKNOWN:
+            raise HostUnknown
+        if completed.returncode != 0:
+            raise NamesAway
+        return tuple(completed.stdout.decode().split())
 
     def _on_host(self, command: Command) -> Completed:
         self._lease.assure()  # after a stop or an outage nothing of ours reaches the network on a stale lease

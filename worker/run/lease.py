@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 AGAIN = timedelta(seconds=1)
 """Between two tries to reach a database that does not answer."""
-LAST_WORDS = timedelta(seconds=3)
+LAST_WORDS = timedelta(seconds=2)
 """How long a worker that is shutting down tries to give a task back; after that the lease lapses."""
 
 UNRENEWED = "unrenewed"
@@ -42,6 +42,7 @@ class Lease:
         self._database = database
         self._settings = settings
         self._notice = notice
+        database.patience = self._patience
         self._answered = monotonic()
         self._enduring = False
         self._next_tick = monotonic() + settings.tick.total_seconds()
@@ -142,7 +143,6 @@ class Lease:
         return appended.stored
 
     def _fenced(self, call: Callable[..., Answer], **arguments: Any) -> Answer:
-        self._database.answer_within = self._patience()
         return call(self._database, self.claim.task_id, fence=self.claim.fence, **arguments)
 
     def _unless_refused(self, refusal: str | None) -> None:
@@ -163,7 +163,7 @@ class Lease:
                 return answer
 
     def _patience(self) -> float:
-        """Seconds that the next call may take: a worker that shuts down has not many left."""
+        """Seconds that a call may take: a worker that shuts down has not many left."""
         if not self._notice.given():
             return ANSWER_WITHIN
         left = self._settings.grace + LAST_WORDS - self._notice.age()

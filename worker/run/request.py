@@ -2,19 +2,21 @@
 
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 
 import structlog
 
 from db.queries.queue import Claim
 from worker.agents import Agent, admit, find
-from worker.errors import TaskFailed, WrongUse
-from worker.repository import Credential, Repository, accept, credential_for
+from worker.errors import Cause, RunInterrupted, TaskFailed, WrongUse
+from worker.repository import Credential, Lookup, Repository, accept, credential_for
 from worker.sandbox.base import Sandbox
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
+AGAIN = timedelta(seconds=30)
 DEFAULT_AGENT = "claude"
 """The column's own default; a row may hold NULL all the same."""
 
@@ -32,17 +34,19 @@ class Request:
     credential: Credential | None
 
 
-def read(claim: Claim, *, settings: Settings, sandbox: Sandbox) -> Request:
+def read(claim: Claim, *, settings: Settings, sandbox: Sandbox, lookup: Lookup) -> Request:
     """
-    Check what a row asks for; looks up the repository's host.
+    Check what a row asks for; the repository's host is looked up by `lookup`.
 
     Raises:
         TaskFailed: it cannot be done; the sentence is for the task's owner.
-        RunInterrupted: the name service does not answer.
+        RunInterrupted: the name service does not answer, or whoever is asked for the credential.
     """
     agent = find(claim.agent or DEFAULT_AGENT)
     admit(agent, sandbox=sandbox, trusted=settings.sandbox == "process")
-    repository = accept(claim.repo_url, allowed_hosts=settings.allowed_hosts) if claim.repo_url else None
+    repository = None
+    if claim.repo_url:
+        repository = accept(claim.repo_url, allowed_hosts=settings.allowed_hosts, lookup=lookup)
     return Request(
         prompt=_prompt(claim.prompt, limit=settings.prompt_limit),
         agent=agent,
@@ -72,7 +76,12 @@ def _model(model: str | None) -> str | None:
 def _credential(settings: Settings, user_id: str, repository: Repository) -> Credential | None:
     try:
         return credential_for(settings, user_id, repository)
-    except WrongUse as fault:
+    except RunInterrupted:
+        raise
+    except Exception as fault:
+        if not isinstance(fault, WrongUse):
+            log.exception("credentials.unanswered")
+            raise RunInterrupted(Cause.OVERLOADED, delay=AGAIN) from fault
         log.error("credentials.refused", reason=str(fault))  # noqa: TRY400 - a sentence for operators, no traceback
         raise TaskFailed(
             "This worker's list of credentials has a fault. Ask whoever runs the worker to mend it."
