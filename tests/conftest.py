@@ -4,6 +4,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +16,7 @@ from psycopg import sql
 from db import migrate
 from db.engine import Database
 from db.url import DatabaseUrl
+from tests.support.other_postgres import VARIABLE, postgres_of
 from tests.support.rows import Rows
 from worker.local.servers import Addresses, servers
 
@@ -24,12 +27,14 @@ FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Addresses]:
-    """The servers of this test session, in a folder of their own that other users may enter."""
+    """The servers of this test session, in a folder of their own that other users may enter; see `other_postgres`."""
     folder = Path(tempfile.mkdtemp(prefix="codingit-tests-"))
     folder.chmod(0o755)
     try:
-        with servers(folder, postgres_settings=FAST) as addresses:
-            yield addresses
+        with servers(folder, postgres_settings=FAST) as addresses, ExitStack() as other:
+            programs = os.environ.get(VARIABLE)
+            url = other.enter_context(postgres_of(Path(programs), FAST)) if programs else addresses.database_url
+            yield replace(addresses, database_url=url)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
