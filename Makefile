@@ -4,7 +4,7 @@ ARGS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench lock clean
+.PHONY: help run test chaos check format bench lock clean
 
 help: ## print this help
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1 \t\2/' | expand -t 16
@@ -15,6 +15,9 @@ run: .venv/run.stamp ## set everything up and watch the demo: six tasks from pen
 
 test: .venv/dev.stamp ## set everything up and run all tests on real servers
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: .venv/dev.stamp ## 300 tasks and faults of every kind: make chaos SEED=42 TASKS=100
+	@$(if $(SEED),SEED=$(SEED)) $(if $(TASKS),TASKS=$(TASKS)) $(BIN)/python -m pytest tests/chaos -s $(ARGS)
 
 check: .venv/dev.stamp ## format, lint, types, import contracts and tests, as CI does
 	$(BIN)/ruff format --check .

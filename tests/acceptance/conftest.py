@@ -46,6 +46,10 @@ class Remote:
         )
         return dict(line.split() for line in listed.splitlines())
 
+    def parent(self, commit: str, name: str = "acme/site") -> str:
+        """The commit before."""
+        return git("rev-parse", f"{commit}^", cwd=self.folder / f"{name}.git")
+
     def show(self, what: str, name: str = "acme/site") -> str:
         """`git show`."""
         return git("show", what, cwd=self.folder / f"{name}.git")

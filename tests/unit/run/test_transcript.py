@@ -6,6 +6,7 @@ import re
 import resource
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count, pairwise
@@ -282,22 +283,23 @@ def test_a_secret_in_the_output_is_masked_however_it_is_cut(transcript: Transcri
     assert kept(path) == f"a {MASK} b\n" * 3
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file of this process grows past 1,000 bytes."""
+    """No file of this process grows past 1,000 bytes, the one that pytest reports to among them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def lines_that_do_not_compress(number: int) -> bytes:
     return b"".join(transcripts.new_id().encode() + b"\n" for _ in range(number))
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_stops_the_file_with_one_warning_and_not_the_run(transcript: Transcript, path: Path) -> None:
-    with capture_logs() as logged:
+    with capture_logs() as logged, full_disk():
         for number in range(50):
             transcript.raw(lines_that_do_not_compress(20))
             transcript.add("info", f"{number}")
