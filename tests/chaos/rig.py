@@ -138,6 +138,12 @@ class Rig:
             *("celery", "-A", "worker.app", "worker", "-Q", "runs", "-n", f"{name}@chaos"), **through
         )
 
+    def revive(self) -> None:
+        """Start what has died, as whoever runs processes does: a worker whose first child is killed gives up."""
+        for name, worker in list(self.workers.items()):
+            if worker.poll() is not None:
+                self.start_worker(name)
+
     def faults(self) -> list[Callable[[], None]]:
         """Every kind, in an order of chance."""
         kinds = [
