@@ -48,7 +48,7 @@ def test_a_pending_row_becomes_a_pushed_branch(running: Fleet, rows: Rows, add: 
     assert any("changed nothing" in message for message in rows.messages(nothing))
     assert rows.see(no_repository)["status"] == "completed"
     assert running.agents() == []
-    assert not list((running.state / "workspaces").iterdir())
+    until(lambda: not list((running.state / "workspaces").iterdir()), what="the workspaces are removed")
     assert rows.execute("SELECT FROM worker.leases") == []
     assert {run["outcome"] for run in rows.runs(generated)} == {"completed"}
 

@@ -3,7 +3,7 @@
 import errno
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -64,14 +64,15 @@ def run(claim: queue.Claim, *, database: Database, settings: Settings, notice: N
     far as the database can be reached. A fault of ours fails the task and is raised again.
     """
     lease = Lease(claim, database, settings=settings, notice=notice)
-    story = Story(lease, settings=settings, notice=notice)
-    ending = Ending(lease)
-    try:
-        return told(story, ending)
-    except LeaseLost as lost:
-        return ending.abandon(lost, story.journal)
-    finally:
-        story.journal.transcript.close()
+    with ExitStack() as afterwards:  # the workspace goes last: to remove it may take longer than a lease lasts
+        story = Story(lease, afterwards, settings=settings, notice=notice)
+        ending = Ending(lease)
+        try:
+            return told(story, ending)
+        except LeaseLost as lost:
+            return ending.abandon(lost, story.journal)
+        finally:
+            story.journal.transcript.close()
 
 
 def told(story: "Story", ending: Ending) -> str:
@@ -103,10 +104,11 @@ def is_of_this_host(fault: Exception) -> bool:
 class Story:
     """One run of one task: `tell` reads from top to bottom what happens."""
 
-    def __init__(self, lease: Lease, *, settings: Settings, notice: Notice) -> None:
+    def __init__(self, lease: Lease, afterwards: ExitStack, *, settings: Settings, notice: Notice) -> None:
         self.usage: dict[str, int | float] = {}
         self._claim = lease.claim
         self._lease = lease
+        self._afterwards = afterwards
         self._settings = settings
         self._notice = notice
         self._sandbox = ProcessSandbox()
@@ -127,8 +129,9 @@ class Story:
             self.journal = self._journal(*self._settings.secrets(), asked.credential.token)
         self.journal.step(15, f"Attempt {self._claim.attempt} begins, with agent {asked.agent.name}.")
         try:
-            with folders(self._settings.workspaces_dir, task_id=self._claim.task_id, fence=self._claim.fence) as space:
-                return self._in_repository(asked, space) if asked.repository else self._without_repository(asked, space)
+            made = folders(self._settings.workspaces_dir, task_id=self._claim.task_id, fence=self._claim.fence)
+            space = self._afterwards.enter_context(made)
+            return self._in_repository(asked, space) if asked.repository else self._without_repository(asked, space)
         except Unreachable as unreachable:
             self.journal.say("error", unreachable.sentence)
             raise
