@@ -43,7 +43,8 @@ def initialise(programs: Path, folder: Path) -> None:
 
 def start(programs: Path, folder: Path, settings: Mapping[str, str], port: int) -> Child:
     chosen = {**postgres.SETTINGS, **settings, "port": str(port)}
-    argv = (programs / "postgres", "-D", folder / "data", *(f"-c{name}={value}" for name, value in chosen.items()))
+    options = [f"-c{name}={value}" for name, value in chosen.items()]
+    argv: tuple[str | Path, ...] = (programs / "postgres", "-D", folder / "data", *options)
     server = child.spawn("PostgreSQL", argv, log=folder / "postgres.log", cwd=folder / "data", farewell=signal.SIGINT)
     server.wait_until(lambda: postgres.has_database(port, PASSWORD))
     return server
