@@ -114,6 +114,10 @@ class Facts:
         self.outcomes[fence] = cause
         return self._requeued(known, cause, delayed=delayed)
 
+    def abandoned(self, task: int, fence: int) -> str:
+        known = self.tasks[task]
+        return MINE if known.verdict(fence) == MINE else self._stopped(known, fence)
+
     def recovered(self, task: int) -> str:
         """Recovery ended this task's lease, whoever had it."""
         known = self.tasks[task]

@@ -1,0 +1,1 @@
+"""The protocol, proved: machine-made histories, mutants, waiting calls, load, frozen clients and query plans."""
