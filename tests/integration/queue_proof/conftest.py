@@ -6,7 +6,7 @@ import pytest
 
 from db.url import DatabaseUrl
 from tests.conftest import WORKER_PASSWORD
-from tests.integration.queue_proof.histories import Bench, bench
+from tests.integration.queue_proof.bench import Bench, bench
 from tests.support.databases import copied
 from tests.support.rows import Rows
 from worker.local.servers import Addresses

@@ -1,9 +1,8 @@
 """Histories of the queue as a state machine: workers, dispatchers, operators and owners take steps in any order."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeVar
 from uuid import UUID
@@ -18,12 +17,10 @@ from psycopg.types.json import Jsonb
 from db.engine import Database
 from db.errors import DatabaseUnavailable
 from db.queries import queue
-from db.url import DatabaseUrl
 from tests.integration.queue.conftest import TIMEOUT, TTL, entry
-from tests.integration.queue_proof.invariants import LINE, check, see
-from tests.support.databases import impatient
+from tests.integration.queue_proof.bench import USERS, Bench, Learn, Open, Run
+from tests.integration.queue_proof.invariants import LEFT_BEHIND, LINE, WAITING, check, see
 from tests.support.model import MINE, Facts, Known, Turns
-from tests.support.rows import Rows
 
 FEW = settings(
     max_examples=8,
@@ -36,7 +33,6 @@ FEW = settings(
 LATER = timedelta(minutes=5)
 PER_USER, MAX_CRASHES, MAX_BACKOFFS = 2, 2, 1
 BOUNDS = {"crash": MAX_CRASHES, "overloaded": MAX_BACKOFFS, "shutdown": 0}
-USERS = tuple(UUID(int=n << 96) for n in (1, 2, 3))
 OWNERS = (USERS[0], USERS[0], USERS[0], USERS[1], USERS[2])
 """Whose task is at each place: the first user has one more than the limit."""
 STATUSES = ("pending", "processing", "completed", "error")
@@ -52,106 +48,15 @@ LOGS: Mapping[str, Any] = {
     "no entries": [1, "two"],
 }
 """What an owner may find it right to write into `logs`."""
-WAITING = """
-WITH fresh AS (
-    SELECT task_id FROM worker.leases
-    WHERE offered_at > now() - %(timeout)s OR (offered_at IS NOT NULL AND task_id = ANY (%(rung)s))
-)
-SELECT user_id, least(due, %(per_user)s - used)::int AS offers
-FROM (SELECT t.user_id, count(*) AS due,
-          (SELECT count(*) FROM worker.leases u
-           WHERE u.user_id = t.user_id AND (u.holder IS NOT NULL OR u.task_id IN (TABLE fresh))) AS used
-      FROM public.tasks t LEFT JOIN worker.leases l ON l.task_id = t.id
-      WHERE t.status = 'pending' AND l.holder IS NULL
-          AND t.id NOT IN (TABLE fresh)
-          AND (l.not_before IS NULL OR l.not_before <= now())
-      GROUP BY t.user_id) AS waiting
-WHERE used < %(per_user)s
-"""
-"""Who has a due row and a free slot, and how many offers that is good for."""
-LEFT_BEHIND = """
-SELECT l.task_id FROM worker.leases l LEFT JOIN public.tasks t ON t.id = l.task_id
-WHERE (l.holder IS NOT NULL AND l.expires_at < now()) OR (l.holder IS NULL AND t.status IS DISTINCT FROM 'pending')
-"""
-"""Leases that recovery must not leave."""
-
-
-@dataclass(slots=True)
-class Run:
-    """A worker's side of one attempt: it numbers its flushes, and repeats one whose answer it did not get."""
-
-    task: int
-    fence: int
-    flush: int = 0
-    line: str = ""
-    progress: int = 0
-    answered: bool = True
-
-    def next_flush(self, line: str, progress: int) -> None:
-        """Make a new flush, unless the last one still has to be repeated."""
-        if self.answered:
-            self.flush, self.line, self.progress, self.answered = self.flush + 1, line, progress, False
-
-
 End = Literal["completed", "error"]
 PLACES = st.integers(0, len(OWNERS) - 1)
 SEVERAL = st.lists(PLACES, min_size=1, unique=True)
 AGO = st.integers(0, 3)
 ENDS: st.SearchStrategy[End] = st.sampled_from(("completed", "error"))
 CAUSES = st.sampled_from(sorted(BOUNDS))
-Learn = Callable[[], object]
-"""Takes over what an answer has made certain, once it is committed."""
 Call = Callable[[Database], Learn]
 """Asks the database one thing, and holds its answer against the facts."""
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Open:
-    """A transaction in the middle: an owner's edit, or a worker's call while the server carries it out."""
-
-    task: int
-    by: Literal["owner", "worker"]
-    connection: psycopg.Connection[Any]
-    learn: Learn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bench:
-    """One database for many histories, and the connections of all who take part."""
-
-    rows: Rows
-    """The owner's, and the eyes of the test."""
-    owner: psycopg.Connection[Any]
-    """The owner's for a transaction that stays open."""
-    worker: Database
-    other: Database
-    """A worker's for a call that stays uncommitted."""
-
-    def clean(self) -> None:
-        """Forget the last history, and whatever it left open."""
-        self.owner.rollback()
-        self.other.connection().rollback()
-        self.rows.execute("TRUNCATE public.tasks, worker.leases, worker.runs")
-        self.rows.execute("UPDATE worker.turn SET user_id = %s", UUID(int=0))
-
-
-@contextmanager
-def bench(owner_url: DatabaseUrl, worker_url: DatabaseUrl) -> Iterator[Bench]:
-    """Take a place at that database. Nobody there waits long for a lock."""
-    rows = Rows(impatient(owner_url))
-    # Autovacuum, cutting the end off a table, would keep somebody waiting for a moment.
-    for table in (("public", "tasks"), ("worker", "leases"), ("worker", "runs")):
-        rows.connection.execute(sql.SQL("ALTER TABLE {} SET (autovacuum_enabled = off)").format(sql.Identifier(*table)))
-    for user in USERS:
-        rows.user(user)
-    with (
-        Database(impatient(worker_url)) as worker,
-        Database(impatient(worker_url)) as other,
-        psycopg.connect(impatient(owner_url).libpq, autocommit=True) as owner,
-    ):
-        yield Bench(rows=rows, owner=owner, worker=worker, other=other)
-    rows.close()
 
 
 def has_run(machine: "Histories") -> bool:

@@ -12,6 +12,28 @@ Row = Mapping[str, Any]
 COUNTERS = ("attempt", "crashes", "interruptions", "backoffs")
 LINE = "line "
 """How every message begins that a test's run writes."""
+WAITING = """
+WITH fresh AS (
+    SELECT task_id FROM worker.leases
+    WHERE offered_at > now() - %(timeout)s OR (offered_at IS NOT NULL AND task_id = ANY (%(rung)s))
+)
+SELECT user_id, least(due, %(per_user)s - used)::int AS offers
+FROM (SELECT t.user_id, count(*) AS due,
+          (SELECT count(*) FROM worker.leases u
+           WHERE u.user_id = t.user_id AND (u.holder IS NOT NULL OR u.task_id IN (TABLE fresh))) AS used
+      FROM public.tasks t LEFT JOIN worker.leases l ON l.task_id = t.id
+      WHERE t.status = 'pending' AND l.holder IS NULL
+          AND t.id NOT IN (TABLE fresh)
+          AND (l.not_before IS NULL OR l.not_before <= now())
+      GROUP BY t.user_id) AS waiting
+WHERE used < %(per_user)s
+"""
+"""Who has a due row and a free slot, and how many offers that is good for."""
+LEFT_BEHIND = """
+SELECT l.task_id FROM worker.leases l LEFT JOIN public.tasks t ON t.id = l.task_id
+WHERE (l.holder IS NOT NULL AND l.expires_at < now()) OR (l.holder IS NULL AND t.status IS DISTINCT FROM 'pending')
+"""
+"""Leases that recovery must not leave."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

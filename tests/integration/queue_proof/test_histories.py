@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from tests.integration.queue_proof.histories import Bench, make_histories
+from tests.integration.queue_proof.bench import Bench
+from tests.integration.queue_proof.histories import make_histories
 
 COUNT = int(os.environ.get("PROOF_SEEDS", "15"))
 SEED = int(os.environ.get("PROOF_SEED", "1"))

@@ -7,8 +7,7 @@ import pytest
 from db.engine import Database
 from db.url import DatabaseUrl
 from tests.integration.queue.conftest import recover
-from tests.integration.queue_proof.histories import LEFT_BEHIND
-from tests.integration.queue_proof.invariants import check_runs_and_leases, see
+from tests.integration.queue_proof.invariants import LEFT_BEHIND, check_runs_and_leases, see
 from tests.integration.queue_proof.load import everybody_at_once
 from tests.support.rows import Rows
 

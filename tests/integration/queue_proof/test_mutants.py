@@ -4,7 +4,8 @@ import pytest
 from hypothesis import Phase
 
 from db.url import DatabaseUrl
-from tests.integration.queue_proof.histories import Bench, make_histories
+from tests.integration.queue_proof.bench import Bench
+from tests.integration.queue_proof.histories import make_histories
 from tests.integration.queue_proof.mutants import MUTANTS, Mutant
 from tests.support.rows import Rows
 

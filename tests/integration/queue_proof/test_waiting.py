@@ -1,6 +1,7 @@
 """Calls that wait for a lock: what they find afterwards, and that none waits for ever."""
 
 import pytest
+from psycopg import sql
 
 from db.url import DatabaseUrl
 from tests.integration.queue_proof import scenarios
@@ -11,6 +12,18 @@ from tests.support.waiting import callers
 
 def test_a_claim_that_waited_for_the_limit_counts_anew(shared_worker_url: DatabaseUrl, shared_rows: Rows) -> None:
     scenarios.a_claim_that_waited_for_the_limit_counts_anew(shared_worker_url, shared_rows)
+
+
+@pytest.mark.xfail(strict=False, reason="task_worker has no isolation level of its own")
+def test_the_limit_is_exact_whatever_isolation_the_database_has_by_default(
+    owner_url: DatabaseUrl, worker_url: DatabaseUrl, rows: Rows
+) -> None:
+    rows.connection.execute(
+        sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'").format(
+            sql.Identifier(rows.connection.info.dbname)
+        )
+    )
+    scenarios.a_claim_that_waited_for_the_limit_counts_anew(worker_url, rows)
 
 
 def test_recovery_passes_over_a_row_in_its_owners_hands(shared_worker_url: DatabaseUrl, shared_rows: Rows) -> None:
