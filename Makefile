@@ -30,7 +30,7 @@ format: .venv/dev.stamp ## format the code and mend what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/dev.stamp ## measure, and print each figure beside what it is compared with
+bench: .venv/bench.stamp ## measure, and print each figure beside what it is compared with
 	@$(BIN)/python -m bench $(ARGS)
 
 lock: ## write requirements/*.lock anew from pyproject.toml (needs uv)
@@ -47,3 +47,7 @@ clean: ## stop the local servers and remove everything that was made here
 .venv/dev.stamp: requirements/dev.lock pyproject.toml
 	@$(PYTHON) tools/bootstrap.py dev
 	@touch .venv/run.stamp
+
+.venv/bench.stamp: requirements/bench.lock pyproject.toml
+	@$(PYTHON) tools/bootstrap.py bench
+	@touch .venv/run.stamp .venv/dev.stamp

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from time import perf_counter
@@ -21,27 +22,44 @@ LINES_A_SECOND = 2_000
 """How fast the agent prints, on the clock that decides about flushes; the writes themselves are as fast as they are."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A way to write, and how many lines."""
+
+    way: str
+    write: Callable[[Bench, int], None]
+    count: int
+
+    @property
+    def name(self) -> str:
+        """As the table calls it."""
+        return f"{self.way}, {self.count:,} lines"
+
+
 def measure(bench: Bench) -> Iterator[Row]:
     """Lines a second, and bytes of WAL a byte of text, as the log grows; then the two naive ways beside ours."""
-    ways: dict[str, tuple[Callable[[Bench, int], None], tuple[int, ...]]] = {
-        "in batches": (in_batches, (*LINES, SLOW_LINES)),
-        "one line a write": (one_by_one, (SLOW_LINES,)),
-        "read, add, write back": (read_modify_write, (SLOW_LINES,)),
-    }
-    wal: dict[str, float] = {}
-    for way, (write, sizes) in ways.items():
-        for count in sizes:
-            seconds, wal[way] = cost(bench, write, count)
-            ours = None if way == "in batches" else wal["in batches"]
-            yield Row(bench="logs", case=f"{way}, {count:,} lines", value=count / seconds, unit="lines/s")
-            yield Row(
-                bench="logs",
-                case=f"{way}, {count:,} lines",
-                value=wal[way],
-                unit="bytes of WAL a byte of text",
-                against="in batches" if ours else None,
-                ratio=wal[way] / ours if ours else None,
-            )
+    ours = [Case(way="in batches", write=in_batches, count=count) for count in (*LINES, SLOW_LINES)]
+    naive = [
+        Case(way="one line a write", write=one_by_one, count=SLOW_LINES),
+        Case(way="read, add, write back", write=read_modify_write, count=SLOW_LINES),
+    ]
+    cost(bench, in_batches, LINES[0])  # warms up
+    costs = {case: [cost(bench, case.write, case.count) for _ in range(bench.repeats)] for case in ours + naive}
+    for case in ours:
+        yield from rows(case, costs[case])
+    against = tuple(rows(ours[-1], costs[ours[-1]]))
+    for case in naive:
+        yield from rows(case, costs[case], against=against)
+
+
+def rows(
+    case: Case, costs: list[tuple[float, float]], *, against: tuple[Row | None, ...] = (None, None)
+) -> Iterator[Row]:
+    """Speed and WAL of one case."""
+    speed, wal = against
+    rates = [case.count / seconds for seconds, _ in costs]
+    yield Row.of("logs", case.name, rates, "lines/s", against=speed)
+    yield Row.of("logs", case.name, [bytes_ for _, bytes_ in costs], "bytes of WAL a byte of text", against=wal)
 
 
 def cost(bench: Bench, write: Callable[[Bench, int], None], count: int) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Makes the checkout's virtual environment from a lock, with nothing but the standard library.
 
-    python3 tools/bootstrap.py run|dev
+    python3 tools/bootstrap.py run|dev|bench
 
 Works where Debian's python3-venv is missing: the environment is then made without pip, and pip's own wheel,
 pinned by hash below, is fetched from the package index (PIP_INDEX_URL is respected) and run straight from the file.
