@@ -155,9 +155,10 @@ $$;
 -- Offer and claim -----------------------------------------------------------------------------------------------------
 
 -- offer_to: offer one user's lowest due task, if a slot is free, and answer its id. Takes the lease alone: a row that
--- changes meanwhile is found out by claim.
+-- changes meanwhile is found out by claim. The lease is looked up row by row along the index, and sequential scans are
+-- off: a plan made while there were no leases would be kept, and read all of them when there are many.
 create or replace function worker.offer_to(someone uuid, per_user int, offer_timeout interval) returns bigint
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = '' set enable_seqscan = off as $$
 declare
     slots_used int;
     offered bigint;
@@ -168,10 +169,11 @@ begin
     if slots_used >= per_user then return null; end if;
 
     with due as materialized (
-        select t.id from public.tasks t left join worker.leases l on l.task_id = t.id
-        where t.user_id = someone and t.status = 'pending' and l.holder is null
-            and coalesce(l.offered_at <= now() - offer_timeout, true)
-            and coalesce(l.not_before <= now(), true)
+        select t.id from public.tasks t
+        where t.user_id = someone and t.status = 'pending' and coalesce((
+            select l.holder is null and coalesce(l.offered_at <= now() - offer_timeout, true)
+                and coalesce(l.not_before <= now(), true)
+            from worker.leases l where l.task_id = t.id), true)
         order by t.user_id, t.id limit 1
     )
     insert into worker.leases as l (task_id, user_id, fence, offered_at)

@@ -198,13 +198,13 @@ class Story:
         )
         self.journal.step(40, "The agent begins.")
         try:
-            completed = self._heard(asked.agent.command(job), parser)
+            completed = self._heard(asked.agent.command(job), parser, space)
         except LimitReached as reached:
             self._deadline = Deadline.after(SAVING)
             return Work(answer=str(reached), cut=str(reached))
         return Work(answer=self._judged(parser.verdict, completed))
 
-    def _heard(self, command: Command, parser: Parser) -> Completed:
+    def _heard(self, command: Command, parser: Parser, space: Folders) -> Completed:
         def on_line(line: bytes) -> None:
             self.journal.transcript.raw(line + b"\n")
             for event in parser.feed(line):
@@ -215,6 +215,7 @@ class Story:
             idle=self._settings.idle_limit,
             output=self._settings.output_limit,
             disk=self._settings.disk_limit,
+            folder=space.whole,
         )
         completed = self._pump.run(
             command,

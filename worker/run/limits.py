@@ -40,7 +40,9 @@ class Limits:
     output: int | None = None
     """How many bytes it may print, stdout and stderr together."""
     disk: int | None = None
-    """How many bytes the folder it runs in may hold, measured while it runs: now and then, and not to the byte."""
+    """How many bytes `folder` may hold, measured while it runs: now and then, and not to the byte."""
+    folder: Path | None = None
+    """What is measured; by itself, the folder that the command runs in."""
 
 
 class LimitReached(Exception):

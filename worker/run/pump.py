@@ -60,7 +60,7 @@ class Pump:
         """
         stdout: Sink = Collected() if on_line is None else Lines(self._ticking(on_line))
         stderr = Errors(None if on_error_line is None else Lines(self._ticking(on_error_line)))
-        with ended(sandbox.start(command)) as child, closing(Gauge(limits, command.cwd)) as gauge:
+        with ended(sandbox.start(command)) as child, closing(Gauge(limits, limits.folder or command.cwd)) as gauge:
             code = self._see_out(child, {child.stdout: stdout, child.stderr: stderr}, gauge)
         return Completed(returncode=code, stdout=stdout.kept, stderr=stderr.kept)
 

@@ -20,10 +20,6 @@ BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]+")
 """The embeddings, overrides and isolates that show a text in another order than it is stored (CVE-2021-42574)."""
 SURROGATES = re.compile("[\ud800-\udfff]")
 
-PICTURES = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
-PICTURES |= dict.fromkeys(range(0x80, 0xA0), REPLACEMENT) | {0x7F: "\u2421"}
-PICTURES |= dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), REPLACEMENT)
-
 
 def storable(raw: bytes | str) -> str:
     """
@@ -53,8 +49,14 @@ def last_states(text: str) -> str:
 
 
 def legible(text: str) -> str:
-    """The text with nothing left out and nothing that a terminal obeys: controls are shown as pictures, ESC as ␛."""
-    return well_formed(text).translate(PICTURES)
+    """
+    All that was printed, without what only a terminal obeys: a state that a carriage return rewrote is a line too.
+
+    Give it whole lines: an escape sequence does not go on after a newline, and a secret that is coloured in the middle
+    is whole again, to be found.
+    """
+    lines = ESCAPES.sub("", well_formed(text)).replace("\r\n", "\n").replace("\r", "\n")
+    return CONTROLS.sub("", BIDI.sub("", lines))
 
 
 def clip(text: str, limit: int) -> str:

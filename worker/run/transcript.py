@@ -25,6 +25,8 @@ MESSAGE_LIMIT = 16_000
 """How large one message may be, in bytes of UTF-8."""
 HEAD_LIMIT, TAIL_LIMIT = 100_000, 350_000
 """How much of the beginning and of the end is kept while the database is away, in bytes as stored."""
+LONGEST_LINE = 65_536
+"""An unfinished line that is longer is taken in pieces, in which an escape sequence may be cut in two."""
 MEMBER_SIZE = 256_000
 """The file grows by whole gzip members of at most about so many characters: what is written stays readable."""
 
@@ -202,13 +204,15 @@ class Recording:
         self._path = path
         self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self._stream = redactor.stream()
+        self._line = ""
         self._settled: list[str] = []
         self._size = 0
 
     def write(self, chunk: bytes) -> None:
         """Take a piece of the output."""
         if not self.stopped:
-            self._keep(self._stream.feed(self._decode(chunk)))
+            self._line += self._decode(chunk)
+            self._take(self._line.rfind("\n") + 1 or (len(self._line) // LONGEST_LINE) * LONGEST_LINE)
             if self._size >= MEMBER_SIZE:
                 self.flush()
 
@@ -216,7 +220,7 @@ class Recording:
         """Bring to the disk what is settled: all but an unfinished line."""
         if not self._settled or self.stopped:
             return
-        member = gzip.compress(legible("".join(self._settled)).encode(), compresslevel=6)
+        member = gzip.compress("".join(self._settled).encode(), compresslevel=6)
         self._settled, self._size = [], 0
         try:
             append(self._path, member)
@@ -226,9 +230,16 @@ class Recording:
 
     def close(self) -> None:
         """Bring the rest to the disk."""
-        self._keep(self._stream.feed(self._decode(b"", True)))
+        self._line += self._decode(b"", True)
+        self._take(len(self._line))
         self._keep(self._stream.close())
         self.flush()
+
+    def _take(self, length: int) -> None:
+        """Take whole lines, made legible before secrets are looked for: a colour may change in the middle of one."""
+        if length:
+            whole, self._line = self._line[:length], self._line[length:]
+            self._keep(self._stream.feed(legible(whole)))
 
     def _keep(self, text: str) -> None:
         if text:

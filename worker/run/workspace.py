@@ -26,6 +26,8 @@ STILL_MAKING = timedelta(minutes=1)
 class Folders:
     """Where one run works."""
 
+    whole: Path
+    """All of it: what the disk limit is for."""
     private: Path
     """The host's own: mirror, quarantine, and what git asks for the token with."""
     work: Path
@@ -49,7 +51,7 @@ def folders(root: Path, *, task_id: int, fence: int) -> Iterator[Folders]:
     held = _lock(whole)
     try:
         whole = whole.rename(whole.with_name(whole.name.removeprefix(MAKING)))
-        yield Folders(private=whole / "private", work=whole / "work", home=whole / "home")
+        yield Folders(whole=whole, private=whole / "private", work=whole / "work", home=whole / "home")
     finally:
         remove(whole)
         if held is not None:

@@ -54,6 +54,7 @@ TABLES = (
     "INSERT INTO worker.turn (user_id) VALUES ('00000000-0000-0000-0000-000000000000')",
 )
 LIMITS = (
+    "ALTER ROLE task_worker SET default_transaction_isolation = 'read committed'",
     "ALTER ROLE task_worker SET statement_timeout = '30s'",
     "ALTER ROLE task_worker SET lock_timeout = '5s'",
     "ALTER ROLE task_worker SET idle_in_transaction_session_timeout = '10s'",

@@ -35,12 +35,14 @@ class Pumping:
         idle: float | None = None,
         output: int | None = None,
         disk: int | None = None,
+        folder: Path | None = None,
     ) -> Completed:
         limits = Limits(
             wall=Deadline.after(timedelta(seconds=wall)),
             idle=None if idle is None else timedelta(seconds=idle),
             output=output,
             disk=disk,
+            folder=folder,
         )
         pump = Pump(watch=self.watch, every=self.every, wakers=self.wakers)
         return pump.run(command, sandbox=ProcessSandbox(), limits=limits, on_line=on_line, on_error_line=on_error_line)

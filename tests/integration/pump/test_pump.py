@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -205,3 +206,13 @@ def test_a_deadline_that_is_over_ends_the_next_command_at_once(pumping: Pumping,
 def test_many_commands_leave_nothing_behind(pumping: Pumping, marked: Marked) -> None:
     with nothing_left(marked):
         assert {pumping(marked.shell("exit 0")).returncode for _ in range(30)} == {0}
+
+
+def test_the_disk_limit_is_for_the_folder_that_is_named(pumping: Pumping, marked: Marked, tmp_path: Path) -> None:
+    """Caches go to an agent's HOME, beside the repository that it runs in."""
+    with pytest.raises(LimitReached) as reached:
+        pumping(
+            marked.shell(f"head -c 3000000 /dev/zero > {tmp_path}/beside; sleep 60"), disk=2 * 10**6, folder=tmp_path
+        )
+
+    assert reached.value.what == "disk"

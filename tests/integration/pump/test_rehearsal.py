@@ -103,6 +103,21 @@ def test_it_edits_and_commits_in_the_order_it_was_told(rehearse: Rehearse) -> No
     assert verdict(seen).ok
 
 
+def test_it_commits_to_no_repository_but_its_folders_own(pumping: Pumping, tmp_path: Path) -> None:
+    """Neither to one that lies above, nor to one that a prompt makes up out of files."""
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    bare = ("HEAD ref: refs/heads/main", "config [core]", "objects/x x", "refs/x x")
+    directives = ("pause 0", *(f"edit {file}" for file in bare), "commit")
+    prompt = "\n".join(("Work", *(f"rehearse: {directive}" for directive in directives)))
+    agent = find("rehearsal")
+    pumping(agent.command(Job(task_id=1, prompt=prompt, model=None, workspace=folder, home=tmp_path)))
+    assert not list((tmp_path / ".git/objects").glob("??"))
+    assert sorted(path.name for path in folder.iterdir()) == ["HEAD", "REHEARSAL.md", "config", "objects", "refs"]
+    assert [path.name for path in (folder / "objects").iterdir()] == ["x"]
+
+
 @pytest.mark.parametrize(
     "path", ["../x", "/tmp/x", ".git/config", "a/../../x", ".GIT/x", ".git. /x", "link/x", "out", "."]
 )
@@ -146,7 +161,12 @@ def test_garbage_spoils_nothing(rehearse: Rehearse) -> None:
 def test_its_environment_holds_nothing_of_ours(rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUR_SECRET", "very-secret")
     seen = rehearse("change nothing", "env")
-    assert {message.partition("=")[0] for message in seen.messages()[1:]} == {"HOME", "LANG", "PATH"}
+    assert {message.partition("=")[0] for message in seen.messages()[1:]} == {
+        "GIT_CEILING_DIRECTORIES",
+        "HOME",
+        "LANG",
+        "PATH",
+    }
 
 
 def test_what_it_spawns_does_not_outlive_it(rehearse: Rehearse) -> None:

@@ -167,7 +167,6 @@ def test_an_offer_costs_by_what_it_offers_among_many_users(many: Watched) -> Non
     assert offers(many)[-1].rows_of("tasks", "leases") <= 10 * BATCH
 
 
-@pytest.mark.xfail(strict=False, reason="offer_to sorts all that its user has pending while leases are few")
 def test_an_offer_costs_by_what_it_offers_when_it_is_the_first(at_first: Watched) -> None:
     for plans in offers(at_first):
         assert plans.scans("tasks") == []

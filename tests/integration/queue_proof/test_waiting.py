@@ -14,7 +14,6 @@ def test_a_claim_that_waited_for_the_limit_counts_anew(shared_worker_url: Databa
     scenarios.a_claim_that_waited_for_the_limit_counts_anew(shared_worker_url, shared_rows)
 
 
-@pytest.mark.xfail(strict=False, reason="task_worker has no isolation level of its own")
 def test_the_limit_is_exact_whatever_isolation_the_database_has_by_default(
     owner_url: DatabaseUrl, worker_url: DatabaseUrl, rows: Rows
 ) -> None:

@@ -261,7 +261,7 @@ def test_the_whole_output_is_kept_for_nobody_else_to_read(transcript: Transcript
     transcript.raw(b"\xac \x1b[2J\x00\nthree \xe2")
     transcript.close()
 
-    assert kept(path) == "one\ntwo € ␛[2J␀\nthree \ufffd"
+    assert kept(path) == "one\ntwo € \nthree \ufffd"
     assert [place.stat().st_mode & 0o777 for place in (path, path.parent, path.parent.parent)] == [0o600, 0o700, 0o700]
 
 
@@ -273,6 +273,18 @@ def test_what_was_written_before_a_crash_can_be_read(transcript: Transcript, pat
 
     transcript.raw(b"\n" + b"x" * 99 + b"\n" * transcripts.MEMBER_SIZE)
     assert kept(path).startswith("one\nunfinished\nxxx")
+
+
+@pytest.mark.parametrize("between", ["\x1b[01;31m", "\x1b[m\x1b[K", "\x00", "\u202e"])
+def test_a_secret_that_is_coloured_in_the_middle_is_masked_in_the_file(
+    transcript: Transcript, path: Path, between: str
+) -> None:
+    """As `grep --color` prints what it found."""
+    transcript.raw(f"key: {SECRET[:6]}{between}{SECRET[6:]} end\n".encode())
+    transcript.raw(between.join(f"wide {SECRET}\n").encode())
+    transcript.close()
+
+    assert kept(path) == f"key: {MASK} end\nwide {MASK}\n"
 
 
 def test_a_secret_in_the_output_is_masked_however_it_is_cut(transcript: Transcript, path: Path) -> None:

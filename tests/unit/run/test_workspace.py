@@ -11,7 +11,8 @@ from worker.run import workspace
 def test_folders_are_private_and_gone_afterwards(tmp_path: Path) -> None:
     with workspace.folders(tmp_path, task_id=7, fence=9) as made:
         assert {folder.stat().st_mode & 0o777 for folder in (made.private, made.work, made.home)} == {0o700}
-        assert made.work.parent == tmp_path / "7-9"
+        assert made.work.parent == made.whole
+        assert made.whole.name.startswith("7-9-")
 
     assert list(tmp_path.iterdir()) == []
 
