@@ -450,7 +450,7 @@ begin
         perform worker.end_task(task, 'error', entries || worker.entry('error', case cause
             when 'crash' then 'The worker that ran this task died ' || lease.crashes || ' times, so it is not tried again. '
                 || 'Set its status to pending to try once more.'
-            else 'A service that this task needs stayed out of reach or overloaded, so it is not tried again. Retry it later.' end));
+            else 'Something that this task needs stayed out of reach or overloaded, so it is not tried again. Retry it later.' end));
         delete from worker.leases l where l.task_id = task;
         perform worker.ring();
         return 'error';
@@ -458,7 +458,7 @@ begin
     update public.tasks t
     set status = 'pending', updated_at = now(), logs = worker.appended(t.logs, entries || worker.entry('info', case cause
         when 'crash' then 'The worker that ran this task died (' || lease.crashes || ' of ' || bound || '); it will run again.'
-        when 'overloaded' then 'A service that this task needs is out of reach or overloaded; it will run again later.'
+        when 'overloaded' then 'Something that this task needs is out of reach or overloaded; it will run again later.'
         else 'The worker is shutting down; this task will run again.' end))
     where t.id = task;
     return 'pending';

@@ -88,6 +88,7 @@ def told(story: "Story", ending: Ending) -> str:
     except Exception as fault:
         if is_of_this_host(fault):
             log.exception("host.unfit")
+            story.journal.say("error", "The worker's machine cannot run this now: it lacks disk, memory or a program.")
             return ending.give_back(RunInterrupted(Cause.OVERLOADED, delay=BACKOFF), story.journal)
         with suppress(LeaseLost):
             ending.finish(Ended(reason=OUR_FAULT), story.journal, usage=story.usage)
