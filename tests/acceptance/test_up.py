@@ -20,6 +20,7 @@ from tests.acceptance.conftest import git
 from tests.integration.local.conftest import working_in
 from tests.support.processes import eventually
 from tests.support.rows import Rows
+from worker.local import demo_user
 from worker.local.servers import servers
 
 NOBODYS = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
@@ -51,6 +52,13 @@ class Up:
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Another command on the same folder."""
         return subprocess.run(self.typed(*words), env=NOBODYS, capture_output=True, text=True, timeout=60, check=False)
+
+    def add(self, prompt: str) -> subprocess.CompletedProcess[str]:
+        """Add a task of the demo user's."""
+        url = self.run("local", "url").stdout.partition("\n")[0].removeprefix("DATABASE_URL=")
+        words = (sys.executable, "-m", "worker", "tasks", "add", prompt, "--user", demo_user.EMAIL)
+        env = {**NOBODYS, "ADMIN_DATABASE_URL": url}
+        return subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
 
     def said(self) -> str:
         return self.output.read_text()
@@ -134,7 +142,7 @@ def test_the_demo_from_nothing_to_its_end(up: Up, look: Callable[[], list[str]])
     assert "There are no moon plants" in said
     assert look() == ["completed"] * 4 + ["error"]
     branches = git("branch", "--format=%(refname:short)", cwd=up.folder / "up/repositories/demo/garden.git").split()
-    assert branches[-2:] == ["how-to-test", "main"]
+    assert branches[-2:] == ["how-to-test-1", "main"]
     assert [re.sub("[0-9]+", "N", name) for name in sorted(branches[:-2])] == [
         "codingit/N-write-down-how-often-each-plant-is",
         "codingit/N-describe-the-roses-and-commit-that",
@@ -166,8 +174,23 @@ def test_sigterm_gives_back_what_runs_and_leaves_nothing(up: Up, look: Callable[
     assert {"processing", "held"}.isdisjoint(look())
 
 
+def test_a_killed_demo_is_not_in_the_way_of_the_next(up: Up, look: Callable[[], list[str]]) -> None:
+    up.start("--demo")
+    up.until_said("processing")
+    up.send(signal.SIGKILL)
+    assert up.ended() == -signal.SIGKILL
+    assert eventually(lambda: up.alive() == [], within=10)
+
+    up.start("--demo", "--exit-when-done")
+
+    assert up.ended(within=60) == 0, up.said()
+    assert "pending" not in look()
+
+
 def test_a_second_ctrl_c_hurries_and_still_gives_back(up: Up, look: Callable[[], list[str]]) -> None:
-    up.start("--demo", CODINGIT_GRACE="30s")
+    up.start(CODINGIT_GRACE="30s")
+    up.until_said("Everything runs")
+    assert up.add("Take your time\nrehearse: sleep 60").returncode == 0
     up.until_said("processing")
 
     up.send(signal.SIGINT)

@@ -1,15 +1,19 @@
 """The demo: a user, a repository served with a token, six tasks, and whether they ended as they should."""
 
+import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from db.models import TaskStatus
 from db.queries import tasks
 from worker.errors import CommandFailed
 from worker.git.host import path
@@ -22,6 +26,7 @@ from worker.sandbox.command import Command, Completed
 
 SEEN_AT_WORK = 45
 """The progress at which the agent has been seen to work, and the task may be cancelled."""
+UNFINISHED = frozenset({TaskStatus.PENDING.value, TaskStatus.PROCESSING.value})
 QUIET = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 IDENTITY = {
     **{f"GIT_{who}_NAME": "Ann Gardener" for who in ("AUTHOR", "COMMITTER")},
@@ -45,6 +50,8 @@ class Remote:
     url: str
     bare: Path
     credentials: Path
+    noted: Path
+    """The file with the ids of the tasks that the last demo added."""
 
     def env(self, allowed: Sequence[str]) -> Mapping[str, str]:
         """The settings that let workers use it, besides the hosts that are allowed anyway."""
@@ -59,6 +66,11 @@ class Remote:
         form = "--format=%(objectname:short) %(contents:subject)"
         head, _, subject = run_git("for-each-ref", form, f"refs/heads/{branch}", cwd=self.bare).partition(" ")
         return Commit(branch=branch, head=head, subject=subject) if head else None
+
+    def unused(self, branch: str) -> str:
+        """The branch's name with the first number that no earlier demo pushed."""
+        names = (f"{branch}-{number}" for number in count(1))
+        return next(name for name in names if self.commit(name) is None)
 
 
 @contextmanager
@@ -75,7 +87,7 @@ def repository(folder: Path, access: Access) -> Iterator[Remote]:
         allow = f'[[allow]]\nuser = "{demo_user.ID}"\nrepository = "{url}"\ntoken = "{access.git_token}"\n'
         with state.plainly(), state.private_file(credentials) as file:
             file.write(allow.encode())
-        yield Remote(url=url, bare=bare, credentials=credentials)
+        yield Remote(url=url, bare=bare, credentials=credentials, noted=folder / "demo.json")
 
 
 def make(bare: Path) -> None:
@@ -114,12 +126,14 @@ def run(command: Command) -> Completed:
 
 
 class Demo:
-    """Six tasks on their way."""
+    """Six tasks on their way, once the caller commits; noted before that, so that none is ever forgotten."""
 
     def __init__(self, session: Session, remote: Remote) -> None:
         self._remote = remote
         self._scenes = {add(session, scene, remote): scene for scene in SCENES}
         self._deleted: set[int] = set()
+        with state.plainly():
+            state.write(remote.noted, self.ids())
 
     def ids(self) -> tuple[int, ...]:
         """The six tasks."""
@@ -163,6 +177,35 @@ class Demo:
         return all(attempt.outcome for attempt in tasks.attempts(session, row.id))
 
 
+@contextmanager
+def begun(session: Session, remote: Remote) -> Iterator[Demo]:
+    """A demo; what of it still waits or runs when the block is left is deleted, or by the next demo."""
+    played = Demo(session, remote)
+    session.commit()
+    try:
+        yield played
+    finally:
+        with suppress(OperationalError):
+            session.rollback()
+            delete_unfinished(session, played.ids())
+            session.commit()
+
+
+def clear(session: Session, remote: Remote) -> None:
+    """Delete what a demo that was killed left waiting or running: it would go first, and nobody would see it."""
+    try:
+        noted = json.loads(remote.noted.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return
+    delete_unfinished(session, noted)
+
+
+def delete_unfinished(session: Session, task_ids: Collection[int]) -> None:
+    """Those that wait or run; never a task that is not the demo user's."""
+    found = (task for task in tasks.several(session, task_ids) if task.user_id == demo_user.ID)
+    tasks.delete_these(session, [task.id for task in found if task.status in UNFINISHED])
+
+
 def add(session: Session, scene: Scene, remote: Remote) -> int:
     """One task; its id."""
     return tasks.create(
@@ -170,6 +213,6 @@ def add(session: Session, scene: Scene, remote: Remote) -> int:
         scene.prompt,
         user_id=demo_user.ID,
         agent="rehearsal",
-        branch=scene.branch,
+        branch=remote.unused(scene.branch) if scene.branch else None,
         repo_url=remote.url if scene.in_repository else None,
     )

@@ -100,6 +100,7 @@ def started(stack: ExitStack, folder: Path, wishes: Wishes, interrupt: Interrupt
     remote = stack.enter_context(demo.repository(own, access)) if wishes.demo else None
     if remote:
         shown.done("Git repository", remote.url)
+        clear_demo(database, remote)
     where = surroundings.whereabouts(folder, own, chosen, access=access, answering=answering, remote=remote)
     told = surroundings.environment(addresses, access, where=where, remote=remote, concurrency=wishes.concurrency)
     fleet = Fleet(logs=where.logs, env=told, grace=chosen.grace)
@@ -172,6 +173,12 @@ def forget_offers(database: Engine) -> None:
         leases.forget_offers(session)
 
 
+def clear_demo(database: Engine, remote: demo.Remote) -> None:
+    """Nothing of an earlier demo is in the way of this one."""
+    with Session(database) as session, session.begin():
+        demo.clear(session, remote)
+
+
 def stop(fleet: Fleet, database: Engine, owner: DatabaseUrl, *, interrupt: Interrupt, shown: Screen) -> None:
     """End the processes; if somebody asks twice, at once, and then what they ran is given back in their place."""
     shown.settle()
@@ -209,16 +216,20 @@ def perform(up: Up, session: Session, board: Board, interrupt: Interrupt, shown:
     """The demo, to its end; 0 if all went as it should."""
     assert up.remote is not None  # noqa: S101 - for the type checker
     began = time.monotonic()
-    played = demo.Demo(session, up.remote)
-    session.commit()
-    for _ in looks(up, session, board, interrupt, shown):
-        played.play(session, board)
-        session.commit()
-        if played.is_over(session, board) or time.monotonic() - began > DEMO_WITHIN.total_seconds():
-            break
-    shown.settle()
-    if interrupt.asked:
-        return 0
+    with demo.begun(session, up.remote) as played:
+        for _ in looks(up, session, board, interrupt, shown):
+            played.play(session, board)
+            session.commit()
+            if played.is_over(session, board) or time.monotonic() - began > DEMO_WITHIN.total_seconds():
+                break
+        shown.settle()
+        if interrupt.asked:
+            return 0
+        return judge(played, board, began=began, shown=shown)
+
+
+def judge(played: demo.Demo, board: Board, *, began: float, shown: Screen) -> int:
+    """What was pushed, and a sentence for each task that did not end as it should; 0 if all did."""
     shown.facts("Pushed commits", summary.pushed(played.commits(board)))
     faults = played.faults(board)
     for fault in faults:

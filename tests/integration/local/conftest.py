@@ -47,7 +47,7 @@ def processes(folder: Path) -> Callable[[], list[int]]:
 
 
 @pytest.fixture(scope="session")
-def template() -> Iterator[Path]:
+def used_before() -> Iterator[Path]:
     """A state folder that was used before, to be copied: quicker than making a database for every test."""
     path = Path(tempfile.mkdtemp(prefix="codingit-local-"))
     with servers(path, postgres_settings={"fsync": "off"}):
@@ -57,9 +57,9 @@ def template() -> Iterator[Path]:
 
 
 @pytest.fixture
-def used(folder: Path, template: Path) -> Path:
+def used(folder: Path, used_before: Path) -> Path:
     """The folder, with what an earlier run kept."""
-    subprocess.run(("cp", "-a", f"{template}/.", folder), check=True)
+    subprocess.run(("cp", "-a", f"{used_before}/.", folder), check=True)
     return folder
 
 
