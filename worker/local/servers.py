@@ -34,6 +34,7 @@ def started(stack: ExitStack, folder: Path, postgres_settings: Mapping[str, str]
     """The addresses of both servers, which `stack` ends."""
     programs = binaries.found()
     folder = folder.resolve()
+    state.check_user()
     state.prepare(folder)
     state.check_room(folder)
     if os.geteuid() == 0:

@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import pwd
 import secrets
 import shutil
 import stat
@@ -108,6 +109,18 @@ def check_passage(folder: Path) -> None:
     for above in folder.resolve().parents:
         if not above.stat().st_mode & stat.S_IXOTH:
             raise CommandFailed(f"{above} is closed to the user that root's servers run as. Choose another folder.")
+
+
+def check_user() -> None:
+    """Raises CommandFailed when the user that the servers run as has no name, without which initdb refuses."""
+    user = os.geteuid() or UNPRIVILEGED
+    try:
+        pwd.getpwuid(user)
+    except KeyError as fault:
+        raise CommandFailed(
+            f"User {user} has no name here, and PostgreSQL does not run without one. Add it to /etc/passwd, or run as "
+            "another (docker run without --user, or with one that the image knows)."
+        ) from fault
 
 
 def check_room(folder: Path, *, needed: int = ROOM) -> None:

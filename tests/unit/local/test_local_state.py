@@ -114,6 +114,14 @@ def test_root_is_told_which_folder_is_closed_to_its_servers(tmp_path: Path) -> N
         state.check_passage(closed / "below")
 
 
+def test_a_user_without_a_name_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    state.check_user()
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000)
+
+    with pytest.raises(CommandFailed, match="User 4000000 has no name here"):
+        state.check_user()
+
+
 def test_a_full_disk_is_told_in_a_sentence() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full to write to")
