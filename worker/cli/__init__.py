@@ -2,6 +2,7 @@
 
 import sys
 from importlib import metadata
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -29,12 +30,20 @@ app.command()(dispatch.dispatch)
 
 def main() -> None:
     """Run the command that was typed; exits 0, 1 (it could not be done), 2 (wrong use) or 130 (Ctrl-C)."""
+    print_anything()
     try:
         app(prog_name=NAME)
     except Exception as fault:
         if "--debug" in sys.argv:
             raise
         leave(fault)
+
+
+def print_anything() -> None:
+    """What an output's encoding lacks is shown as `?`: owners write their rows in every script there is."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # None where it was closed before we began
+            stream.reconfigure(errors="replace")
 
 
 def leave(fault: Exception) -> NoReturn:

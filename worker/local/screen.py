@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
+from io import TextIOWrapper
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -47,9 +48,8 @@ class Screen(Protocol):
 
 def screen() -> Screen:
     """The one that fits the standard output."""
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # the standard output is a text file
     terminal = Console(highlight=False)
-    if sys.stdout.isatty() and not terminal.is_dumb_terminal:
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.isatty() and not terminal.is_dumb_terminal:
         return LiveTable(terminal)
     return PlainLines()
 

@@ -1,6 +1,7 @@
 """What the command line answers when something goes wrong, and with which exit code."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,10 +23,10 @@ main()
 """
 
 
-def typed(*arguments: str, body: str = "pass") -> subprocess.CompletedProcess[str]:
+def typed(*arguments: str, body: str = "pass", **env: str) -> subprocess.CompletedProcess[str]:
     """The command line with one more command, `broken`."""
     argv = (sys.executable, "-c", COMMAND.format(body=body), *arguments)
-    return subprocess.run(argv, check=False, capture_output=True, text=True)
+    return subprocess.run(argv, check=False, capture_output=True, text=True, env={**os.environ, **env})
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,18 @@ def test_a_fault_is_one_sentence_and_an_exit_code(body: str, code: int, said: st
     ended = typed("broken", body=body)
 
     assert (ended.returncode, ended.stderr) == (code, said)
+
+
+@pytest.mark.parametrize("stream", ["sys.stdout", "sys.stderr"])
+def test_what_the_encoding_of_an_output_lacks_is_replaced(stream: str) -> None:
+    ended = typed("broken", body=f"print('caf\\u00e9 \\u2713', file={stream})", PYTHONIOENCODING="ascii")
+
+    assert (ended.returncode, ended.stdout + ended.stderr) == (0, "caf? ?\n")
+
+
+def test_closed_outputs_are_no_bug() -> None:
+    argv = ("sh", "-c", f'exec "{sys.executable}" -m worker --version >&- 2>&-')
+    assert subprocess.run(argv, check=False).returncode == 0
 
 
 def test_debug_shows_the_traceback() -> None:
