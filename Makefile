@@ -2,6 +2,10 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+# In words that Python 2 understands as well, as it does not understand tools/bootstrap.py.
+NEW_ENOUGH := import sys; v = sys.version.split()[0]; sys.exit(sys.version_info < (3, 11) and \
+	"Python 3.11 or newer is needed, this is " + v + ". Name another: make PYTHON=python3.12" or 0)
+BOOTSTRAP = $(PYTHON) -c '$(NEW_ENOUGH)' && $(PYTHON) tools/bootstrap.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test chaos check format bench lock clean
@@ -42,12 +46,12 @@ clean: ## stop the local servers and remove everything that was made here
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/run.stamp: requirements/run.lock pyproject.toml
-	@$(PYTHON) tools/bootstrap.py run
+	@$(BOOTSTRAP) run
 
 .venv/dev.stamp: requirements/dev.lock pyproject.toml
-	@$(PYTHON) tools/bootstrap.py dev
+	@$(BOOTSTRAP) dev
 	@touch .venv/run.stamp
 
 .venv/bench.stamp: requirements/bench.lock pyproject.toml
-	@$(PYTHON) tools/bootstrap.py bench
+	@$(BOOTSTRAP) bench
 	@touch .venv/run.stamp .venv/dev.stamp

@@ -18,6 +18,9 @@ import urllib.request
 import venv
 from pathlib import Path
 
+if sys.version_info < (3, 11):  # before any annotation that an old Python does not understand
+    sys.exit(f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}. Name another: make PYTHON=python3.12")
+
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
@@ -26,11 +29,18 @@ PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 
 
 def main() -> None:
-    """Create `.venv` if need be, then bring it to the lock named on the command line."""
-    if sys.version_info < (3, 11):
+    """Make or update `.venv`; a checkout that may not be written is told in a sentence."""
+    try:
+        bring_to_lock()
+    except OSError as fault:
         sys.exit(
-            f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}. Name another: make PYTHON=python3.12"
+            f"The virtual environment {ENVIRONMENT} cannot be made ({fault.strerror or fault}). "
+            "It takes room, and a checkout that you may write to."
         )
+
+
+def bring_to_lock() -> None:
+    """Create `.venv` if need be, then bring it to the lock named on the command line."""
     lock = ROOT / "requirements" / f"{sys.argv[1]}.lock"
     pip = environment_with_pip()
     install(pip, "--require-hashes", "--requirement", str(lock))
