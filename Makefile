@@ -44,6 +44,8 @@ clean: ## stop the local servers and remove everything that was made here
 	@if [ -x $(BIN)/codingit-worker ]; then $(BIN)/codingit-worker local stop --delete; fi
 	rm -rf .venv .codingit .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@for copy in $(wildcard /var/lib/codingit-worker/binaries-*); do \
+		echo "Left, since other checkouts of root's run it: $$copy"; done
 
 .venv/run.stamp: requirements/run.lock pyproject.toml
 	@$(BOOTSTRAP) run
