@@ -29,7 +29,12 @@ class Rehearsal:
         return Command(
             argv=(sys.executable, "-I", "-S", PROGRAM),
             cwd=job.workspace,
-            env={"PATH": SEARCHED, "HOME": str(job.home), "LANG": "C.UTF-8"},
+            env={
+                "PATH": SEARCHED,
+                "HOME": str(job.home),
+                "LANG": "C.UTF-8",
+                "GIT_CEILING_DIRECTORIES": str(job.workspace.parent),
+            },
             stdin=job.prompt.encode(errors="replace"),
         )
 

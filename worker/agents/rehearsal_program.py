@@ -51,7 +51,9 @@ NOTES = "REHEARSAL.md"
 GIT = (
     *("git", "-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false", "-c", "commit.gpgSign=false"),
     *("-c", "user.name=Rehearsal", "-c", "user.email=rehearsal@codingit.invalid"),
+    *("--git-dir=.git", "--work-tree=."),
 )
+"""Told where its repository is, git neither looks in the folders above nor takes a prompt's files for one."""
 OUTLIVE = 60
 """Seconds after which those end by themselves."""
 SIZES = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}

@@ -111,6 +111,8 @@ class Host:
     def _git(self, arguments: tuple[str, ...], *, env: Mapping[str, str], stdin: bytes) -> Completed:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         base = ENVIRONMENT | {"PATH": path(), "HOME": str(self.folder)}
+        # The run's folder, which the agent's is in too, lies above: a git that no --git-dir leads must not look there.
+        base |= {"GIT_DIR": str(self.folder / "none.git"), "GIT_CEILING_DIRECTORIES": str(self.folder.parent)}
         command = Command(argv=("git", *arguments), cwd=self.folder, env=base | dict(env), stdin=stdin)
         return present(self.run(command))
 

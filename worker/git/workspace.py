@@ -48,6 +48,8 @@ class Workspace:
     def execute(self, *argv: str, cwd: Path, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
         """Run a program in the sandbox with git's environment; the caller judges how it ended."""
         base = ENVIRONMENT | {"PATH": f"{path()}:{PATHS}", "HOME": str(self.folder), "GIT_ALLOW_PROTOCOL": ""}
+        # What is listed is not looked in: no git of ours finds a repository above the one that it works in.
+        base["GIT_CEILING_DIRECTORIES"] = f"{self.folder}:{self.folder.parent}"
         every = base | configured(CONFIG) | self._committer() | dict(self.env) | dict(env)
         return present(self.run(Command(argv=argv, cwd=cwd, env=every, stdin=stdin)))
 

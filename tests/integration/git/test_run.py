@@ -1,6 +1,7 @@
 """The git steps of a run from the first look at the remote to the push."""
 
 import dataclasses
+import socket
 import stat
 import subprocess
 from collections.abc import Callable
@@ -414,3 +415,28 @@ def test_the_run_survives_tags_and_deleted_branches(scene: Scene) -> None:
     started: Started = scene.start()
     assert started.agent("describe", "--tags") == "v1"
     assert TASK.id == 7
+
+
+# What lies above the folder of a run
+
+
+def test_a_configuration_above_the_hosts_folder_is_not_obeyed(scene: Scene) -> None:
+    """A proxy that is planted there would be sent the token."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.setblocking(False)
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        plain("init", "--quiet", cwd=scene.folder)
+        plain("config", "http.proxy", address, cwd=scene.folder)
+        mirrored = git.mirror(scene.host(PRIVATE), "feature")
+        git.remote_head(scene.host(PRIVATE), mirrored)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+
+
+def test_the_sandboxes_git_finds_no_repository_above_the_workspace(scene: Scene) -> None:
+    workspace = scene.workspace()
+    for above in (scene.folder, workspace.folder):
+        plain("init", "--quiet", cwd=above)
+        inside = above / ("repo" if above == workspace.folder else workspace.folder.name)
+        inside.mkdir(exist_ok=True)
+        assert workspace.execute("git", "rev-parse", "--git-dir", cwd=inside, env={}).returncode != 0

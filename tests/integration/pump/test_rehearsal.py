@@ -114,7 +114,7 @@ def test_it_commits_to_no_repository_but_its_folders_own(pumping: Pumping, tmp_p
     agent = find("rehearsal")
     pumping(agent.command(Job(task_id=1, prompt=prompt, model=None, workspace=folder, home=tmp_path)))
     assert not list((tmp_path / ".git/objects").glob("??"))
-    assert sorted(path.name for path in folder.iterdir()) == ["HEAD", "REHEARSAL.md", "config", "objects", "refs"]
+    assert sorted(path.name for path in folder.iterdir()) == ["HEAD", "config", "objects", "refs"]
     assert [path.name for path in (folder / "objects").iterdir()] == ["x"]
 
 
