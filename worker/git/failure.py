@@ -7,6 +7,7 @@ from urllib.parse import quote
 from worker.errors import CommandFailed, TaskFailed
 from worker.git.host import Host
 from worker.repository import Unreachable
+from worker.repository.address import shown
 from worker.sandbox.command import Completed
 
 LONGEST_REASON = 300
@@ -33,9 +34,16 @@ SENTENCES = (
         "The repository holds an object that git refuses as malformed or dangerous.",
     ),
 )
-OURS = re.compile(
-    r"No space left|unable to (create|write)|Disk quota|cannot fork|Out of memory|Permission denied$", re.MULTILINE
+OURS = re.compile(r"No space left|unable to (create|write)|Disk quota|cannot fork|Permission denied$", re.MULTILINE)
+MEMORY = re.compile(r"Out of memory|Cannot allocate memory", re.IGNORECASE)
+FULL = re.compile(
+    r"^(fatal|error): (.*: (No space left on device|Disk quota exceeded)$|cannot fork|Out of memory)", re.MULTILINE
 )
+"""What git says where a machine has nothing left; nothing else that a repository makes it say is believed."""
+
+
+QUOTED = re.compile(r"fatal: (remote error|invalid server response|unknown object format)")
+"""Where git repeats what a remote sent."""
 
 
 class PushRejected(TaskFailed):
@@ -57,7 +65,8 @@ def raise_for(host: Host, completed: Completed) -> None:
     """
     if completed.returncode == 0:
         return
-    said = own(scrub(host, completed.stderr.decode(errors="replace")))
+    everything = scrub(host, completed.stderr.decode(errors="replace"))
+    said = own(everything)
     if "Authentication failed" in said:
         raise TaskFailed("The repository's host refused the token that this worker has for it.")
     if ABSENT.search(said):
@@ -68,13 +77,32 @@ def raise_for(host: Host, completed: Completed) -> None:
         raise Unreachable(f"The repository's host {host.repository.netloc} does not answer now.")
     if OURS.search(said):
         raise CommandFailed(f"git failed on this machine: {reason(said)}")
-    raise TaskFailed(next((text for pattern, text in SENTENCES if pattern.search(said)), unknown(said)))
+    if MEMORY.search(said):
+        raise TaskFailed("The repository could not be read: what its host answers takes too much memory.")
+    raise TaskFailed(next((text for pattern, text in SENTENCES if pattern.search(said)), unknown(everything)))
+
+
+def raise_if_full(completed: Completed) -> None:
+    """
+    Blame the machine for a local step that failed because nothing was left of its disk or memory.
+
+    Raises:
+        CommandFailed: so it was.
+    """
+    said = completed.stderr.decode(errors="replace")
+    if completed.returncode != 0 and FULL.search(said):
+        raise CommandFailed(f"git failed on this machine: {shown(reason(said))}")
 
 
 def own(said: str) -> str:
-    """What git itself says: a remote's words are shown where nothing else is known, and never believed."""
-    kept = [line for line in said.splitlines() if not line.startswith(("remote:", "fatal: remote error"))]
-    return "\n".join(kept) or said
+    """
+    What git itself says: a remote's words are shown where nothing else is known, and never believed.
+
+    A remote's error may hold newlines, so that what comes after it may be the remote's too.
+    """
+    lines = said.split("\n")
+    told = next((number for number, line in enumerate(lines) if QUOTED.match(line)), len(lines))
+    return "\n".join(line for line in lines[:told] if not line.startswith("remote:"))
 
 
 def unknown(said: str) -> str:

@@ -16,6 +16,9 @@ Run = Callable[[Command], Completed]
 OLDEST = (2, 37)
 """The first git with http.curloptResolve, without which a name could resolve otherwise after it was checked."""
 
+MEMORY = 1536 * 2**20
+"""Bytes of data a git may have here: a few megabytes of an answer, deflated, can ask for any number."""
+
 MISSING = 127
 PATHS = "/usr/local/bin:/usr/bin:/bin"
 
@@ -90,6 +93,8 @@ class Host:
     credential: Credential | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     """What git needs besides to reach the network: proxies, certificate authorities."""
+    memory: int = MEMORY
+    """In bytes, for each process of git."""
 
     def local(self, *arguments: str, stdin: bytes = b"") -> Completed:
         """Run git without network or token; the caller judges how it ended."""
@@ -113,8 +118,8 @@ class Host:
         base = ENVIRONMENT | {"PATH": path(), "HOME": str(self.folder)}
         # The run's folder, which the agent's is in too, lies above: a git that no --git-dir leads must not look there.
         base |= {"GIT_DIR": str(self.folder / "none.git"), "GIT_CEILING_DIRECTORIES": str(self.folder.parent)}
-        command = Command(argv=("git", *arguments), cwd=self.folder, env=base | dict(env), stdin=stdin)
-        return present(self.run(command))
+        argv, every = ("git", *arguments), base | dict(env)
+        return present(self.run(Command(argv=argv, cwd=self.folder, env=every, stdin=stdin, memory=self.memory)))
 
     def _network_environment(self) -> dict[str, str]:
         pin = {"http.curloptResolve": self.repository.pin} if self.repository.pin else {}

@@ -1,7 +1,7 @@
 """The one write to a remote: one explicit refspec, on exactly the head that was read."""
 
 from worker.errors import TaskFailed
-from worker.git.failure import ABSENT, PushRejected, raise_for, scrub
+from worker.git.failure import ABSENT, PushRejected, own, raise_for, scrub
 from worker.git.host import Host
 from worker.git.quarantine import Delivery
 from worker.git.remote import Base, Mirror, parse_refs
@@ -69,7 +69,7 @@ def remote_words(said: str) -> str:
 def failed(host: Host, completed: Completed) -> Exception:
     """What became of a push that the remote did not answer for our ref."""
     said = scrub(host, completed.stderr.decode(errors="replace"))
-    if ABSENT.search(said) or "Authentication failed" in said:
+    if ABSENT.search(own(said)) or "Authentication failed" in own(said):
         return PushRejected(
             f"The branch could not be pushed: this worker has no right to write to the repository.{remote_words(said)}",
             moved=False,

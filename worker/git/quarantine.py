@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import TaskFailed
+from worker.git.failure import MEMORY, raise_if_full
 from worker.git.host import Host
 from worker.git.remote import Base, Mirror
 from worker.git.workspace import RESULT
@@ -124,6 +125,7 @@ def check_pack(indexed: Completed) -> None:
     """Whether git found every object well-formed and harmless."""
     if indexed.returncode == 0:
         return
+    raise_if_exhausted(indexed)
     fault = DANGEROUS.search(indexed.stderr.decode(errors="replace"))
     if not fault:
         raise TaskFailed(f"{REFUSED}: its objects are damaged or incomplete.")
@@ -133,6 +135,13 @@ def check_pack(indexed: Completed) -> None:
     )
 
 
+def raise_if_exhausted(step: Completed) -> None:
+    """Whether it failed for want of memory, which is bounded here, or of anything else that a machine has."""
+    if step.returncode != 0 and MEMORY.search(step.stderr.decode(errors="replace")):
+        raise TaskFailed(f"{REFUSED}: to check it takes too much memory.")
+    raise_if_full(step)
+
+
 def check_history(host: Host, folder: Path, mirrored: Mirror, base: Base, head: str) -> None:
     """Whether the head is a commit on top of `base`, with everything that it needs."""
     git_dir = f"--git-dir={folder}"
@@ -140,7 +149,9 @@ def check_history(host: Host, folder: Path, mirrored: Mirror, base: Base, head: 
         raise TaskFailed(UNREADABLE)
     known = [commit for commit in (base.commit, mirrored.default_head, mirrored.branch_head) if commit]
     needed = ("rev-list", "--objects", "--quiet", head, "--not", *known)
-    if host.local(git_dir, *needed).returncode != 0:
+    reached = host.local(git_dir, *needed)
+    raise_if_exhausted(reached)
+    if reached.returncode != 0:
         raise TaskFailed(f"{REFUSED}: its objects are damaged or incomplete.")
     if base.commit and host.local(git_dir, "merge-base", "--is-ancestor", base.commit, head).returncode != 0:
         raise TaskFailed(f"{REFUSED}: it does not build on the commit that the run started from.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.errors import TaskFailed
+from worker.git.failure import raise_if_full, reason
 from worker.git.host import CONFIG, ENVIRONMENT, PATHS, Run, configured, path, present
 from worker.git.remote import READERS, Base, Mirror
 from worker.repository.address import shown
@@ -62,6 +63,7 @@ class Workspace:
     def checked(self, *arguments: str, stdin: bytes = b"") -> str:
         """The output of a git that fails only where the agent broke the repository."""
         completed = self.git(*arguments, stdin=stdin)
+        raise_if_full(completed)
         if completed.returncode != 0:
             raise TaskFailed(f"The agent left its repository in a state that git cannot work with: {said(completed)}")
         return completed.stdout.decode(errors="replace").strip()
@@ -73,9 +75,8 @@ class Workspace:
 
 
 def said(completed: Completed) -> str:
-    """The last line of what git in the sandbox said, which the agent may have written."""
-    lines = completed.stderr.decode(errors="replace").strip().splitlines()
-    return shown(lines[-1] if lines else "no reason given")
+    """The line of what git in the sandbox said that tells most, which the agent may have written."""
+    return shown(reason(completed.stderr.decode(errors="replace")))
 
 
 def clone(workspace: Workspace, mirrored: Mirror, base: Base) -> None:
@@ -86,21 +87,29 @@ def clone(workspace: Workspace, mirrored: Mirror, base: Base) -> None:
 
     Raises:
         TaskFailed: git in the sandbox could not.
+        CommandFailed: this machine is full.
     """
+    raise_unless_cloned(outside(workspace, mirrored, *beginning(mirrored, base)))
+    if base.commit:
+        checkout = ("checkout", "--quiet", "--no-track", "-B", mirrored.branch, base.commit)
+        raise_unless_cloned(inside(workspace, *checkout))
+    for arguments in manners(workspace, mirrored, base):
+        raise_unless_cloned(inside(workspace, *arguments))
+
+
+def beginning(mirrored: Mirror, base: Base) -> tuple[str, ...]:
+    """How the repository comes to be: as a clone of the mirror, or new where that is empty."""
     if base.commit is None:
-        cloned = [
-            outside(
-                workspace, mirrored, "init", "--quiet", "--template=", f"--initial-branch={mirrored.branch}", "repo"
-            )
-        ]
-    else:
-        source = ("--no-local", "--no-hardlinks", "--no-checkout", "--template=", str(mirrored.folder), "repo")
-        cloned = [outside(workspace, mirrored, "clone", "--quiet", *source)]
-        cloned.append(inside(workspace, "checkout", "--quiet", "--no-track", "-B", mirrored.branch, base.commit))
-    cloned += [inside(workspace, *arguments) for arguments in manners(workspace, mirrored, base)]
-    failed = next((step for step in cloned if step.returncode != 0), None)
-    if failed:
-        raise TaskFailed(f"The repository could not be cloned into the workspace: {said(failed)}")
+        return ("init", "--quiet", "--template=", f"--initial-branch={mirrored.branch}", "repo")
+    source = ("--no-local", "--no-hardlinks", "--no-checkout", "--template=", str(mirrored.folder), "repo")
+    return ("clone", "--quiet", *source)
+
+
+def raise_unless_cloned(step: Completed) -> None:
+    """Go no further when a step of the clone failed."""
+    raise_if_full(step)
+    if step.returncode != 0:
+        raise TaskFailed(f"The repository could not be cloned into the workspace: {said(step)}")
 
 
 def manners(workspace: Workspace, mirrored: Mirror, base: Base) -> list[tuple[str, ...]]:

@@ -13,6 +13,8 @@ class Command:
     cwd: Path
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     stdin: bytes = b""
+    memory: int | None = None
+    """How many bytes of data each process of it may have, where the system can tell (Linux); None for any number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,9 +93,10 @@ def supervise(command: Command, told: int) -> subprocess.Popen[bytes]:
 
     It is given the command's environment as its own, so that nothing of ours is to be read from it either.
     """
+    locale, memory = command.env.get("LC_CTYPE", ""), "" if command.memory is None else str(command.memory)
     with input_file(command.stdin) as stdin:
         return subprocess.Popen(
-            (sys.executable, "-I", "-S", SUPERVISOR, str(told), command.env.get("LC_CTYPE", ""), *command.argv),
+            (sys.executable, "-I", "-S", SUPERVISOR, str(told), locale, memory, *command.argv),
             bufsize=0,
             cwd=command.cwd,
             env=command.env,

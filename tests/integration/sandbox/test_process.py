@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -53,6 +54,12 @@ def test_a_signal_shows_as_a_shell_shows_it(marked: Marked, number: int) -> None
 def test_a_program_that_is_not_there_is_127_and_one_that_is_none_126(marked: Marked) -> None:
     assert outcome(marked.command("no-such-program"))[::2] == (127, "no-such-program: No such file or directory\n")
     assert outcome(marked.command("/"))[0] == 126
+
+
+def test_memory_is_bounded_for_the_program_and_what_it_starts(marked: Marked) -> None:
+    command = marked.shell("ulimit -d; sh -c 'ulimit -d'")
+    assert outcome(command)[1] == "unlimited\nunlimited\n"
+    assert outcome(replace(command, memory=64 * 2**20))[1] == "65536\n65536\n"
 
 
 def test_a_missing_folder_is_told_at_once_and_leaks_nothing(marked: Marked) -> None:
