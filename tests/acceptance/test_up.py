@@ -224,6 +224,7 @@ def test_servers_of_local_start_are_used_and_left_running(up: Up) -> None:
         up.send(signal.SIGINT)
 
         assert up.ended(within=10) == 0
+        assert "Tasks that still run" not in up.said()
         assert set(up.alive()) == before
     finally:
         assert up.run("local", "stop").returncode == 0

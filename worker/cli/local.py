@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from worker.cli import output
-from worker.errors import CommandFailed
+from worker.errors import CommandFailed, WrongUse
 
 if TYPE_CHECKING:
     from worker.local.state import Holder
@@ -120,10 +120,15 @@ def leave(number: int, _frame: FrameType | None) -> None:
 
 
 def chosen(folder: Path | None) -> Path:
-    """The folder that was asked for, or this checkout's."""
+    """The folder that was asked for, or this checkout's. Raises WrongUse for what is no folder."""
     from worker.local import state
 
-    return (folder or state.default_folder()).expanduser().absolute()
+    place = (folder or state.default_folder()).expanduser().absolute()
+    with state.plainly():
+        there = next(path for path in (place, *place.parents) if path.exists())
+    if not there.is_dir():
+        raise WrongUse(f"{there} is a file: --folder names a folder.")
+    return place
 
 
 def spawn_holder(folder: Path, words: BinaryIO) -> subprocess.Popen[bytes]:

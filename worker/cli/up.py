@@ -21,13 +21,13 @@ def up(
 ) -> None:
     """Start everything on this machine: servers, worker, dispatcher, maintenance, beat and Flower; Ctrl-C stops it."""
     from worker.cli.db import explained
-    from worker.local import binaries, state
+    from worker.cli.local import chosen
+    from worker.local import binaries
     from worker.local.up import Wishes, run
 
     if exit_when_done and not demo:
         raise WrongUse("--exit-when-done goes with --demo: without it nothing is ever done.")
     binaries.supported()
-    place = (folder or state.default_folder()).expanduser().absolute()
     with explained():
-        code = run(place, Wishes(demo=demo, exit_when_done=exit_when_done, concurrency=concurrency))
+        code = run(chosen(folder), Wishes(demo=demo, exit_when_done=exit_when_done, concurrency=concurrency))
     raise typer.Exit(code)

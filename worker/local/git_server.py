@@ -1,7 +1,6 @@
 """A small loopback HTTP server around `git http-backend`, with a token, for the demo and for tests."""
 
 import hmac
-import os
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +16,7 @@ from typing import IO, BinaryIO
 from urllib.parse import unquote
 
 from worker.errors import CommandFailed
+from worker.git.host import path as git_path
 
 CHUNK = 64 * 1024
 SERVICES = ("/info/refs", "/git-upload-pack", "/git-receive-pack", "/HEAD", "/objects/")
@@ -101,7 +101,7 @@ class Request(BaseHTTPRequestHandler):
 
     def run_backend(self, path: str, query: str, body: IO[bytes]) -> None:
         """Answer with what `git http-backend` prints."""
-        command = ("git", "http-backend")
+        command = (shutil.which("git", path=git_path()) or "git", "http-backend")
         env = self.environment(path, query)
         with subprocess.Popen(command, stdin=body, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env) as git:
             self.server.backends.add(git)
@@ -137,7 +137,7 @@ class Request(BaseHTTPRequestHandler):
         told = {name: value for name, header in sent.items() if (value := self.headers.get(header))}
         writer = {"REMOTE_USER": "token"} if self.server.token is None or self.knows_token() else {}
         return FIXED | told | writer | {
-            "PATH": f"{Path(shutil.which('git') or 'git').parent}:{os.defpath}",
+            "PATH": git_path(),
             "GIT_PROJECT_ROOT": str(self.server.root),
             "PATH_INFO": unquote(path),
             "QUERY_STRING": query,
@@ -182,7 +182,7 @@ def serve(root: Path, *, token: str | None, public: Collection[str] = (), port: 
     With a token, writing takes it, and reading too but for the repositories named in `public` (`acme/site.git`).
     Without, everyone on this machine may read and write.
     """
-    if shutil.which("git") is None:
+    if shutil.which("git", path=git_path()) is None:
         raise CommandFailed("git is not installed here: install git 2.37 or newer.")
     with listening(partial(Server, root, token=token, public=public), port) as server:
         thread = Thread(target=partial(server.serve_forever, poll_interval=0.05), name="git-server", daemon=True)

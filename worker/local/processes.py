@@ -116,8 +116,12 @@ class Fleet:
         found = next(member for member in self.members if member.name == name)
         return found.process.pid if found.process and found.process.poll() is None else None
 
-    def stop(self, *, hurry: Callable[[], bool], say: Callable[[str], None]) -> None:
-        """Ask all to end, wait for the tasks that run, and see that nothing is left; `hurry` cuts the wait short."""
+    def stop(self, *, busy: Callable[[], bool], hurry: Callable[[], bool], say: Callable[[str], None]) -> None:
+        """
+        Ask all to end, wait for the tasks that run, and see that nothing is left.
+
+        Whoever listens is told of tasks only if `busy` says that some run; `hurry` cuts the wait short.
+        """
         for member in self.members:
             member.due = None
             self._signal(member, signal.SIGTERM)
@@ -125,13 +129,13 @@ class Fleet:
         while (left := self._alive()) and not hurry() and not self._overdue(left, time.monotonic() - began):
             if not told and time.monotonic() - began > QUIET_FOR:
                 told = True
-                say(self._waiting_for(left))
+                say(self._waiting_for(left, busy=busy))
             time.sleep(0.02)
         for member in self.members:
             self._end(member)
 
-    def _waiting_for(self, left: list[Member]) -> str:
-        if any(member.name == "worker" for member in left):
+    def _waiting_for(self, left: list[Member], *, busy: Callable[[], bool]) -> str:
+        if any(member.name == "worker" for member in left) and busy():
             limit = self.grace.total_seconds()
             return f"Stopping. Tasks that still run have {limit:.0f} s, then they are given back; Ctrl-C again hurries."
         return f"Stopping: waiting for {', '.join(member.name for member in left)}. Ctrl-C again hurries."

@@ -182,20 +182,32 @@ def clear_demo(database: Engine, remote: demo.Remote) -> None:
 def stop(fleet: Fleet, database: Engine, owner: DatabaseUrl, *, interrupt: Interrupt, shown: Screen) -> None:
     """End the processes; if somebody asks twice, at once, and then what they ran is given back in their place."""
     shown.settle()
-    fleet.stop(hurry=lambda: interrupt.impatient, say=shown.say)
+    fleet.stop(busy=lambda: is_busy(database), hurry=lambda: interrupt.impatient, say=shown.say)
     if interrupt.impatient:
         give_back(database, owner)
 
 
 def give_back(database: Engine, owner: DatabaseUrl) -> None:
     """Give back what our worker ran when it was killed: it is dead, so nobody waits for its leases to lapse."""
-    with Session(database) as session:
-        held = leases.held_by(session, host_format(NODES[0]))
     with Database(owner) as connection:
-        for lease in held:
+        for lease in held(database):
             queue.give_back(
                 connection, lease.task_id, fence=lease.fence, cause=Cause.SHUTDOWN.value, bound=0, delay=timedelta()
             )
+
+
+def held(database: Engine) -> list[leases.Held]:
+    """What our worker runs."""
+    with Session(database) as session:
+        return leases.held_by(session, host_format(NODES[0]))
+
+
+def is_busy(database: Engine) -> bool:
+    """Whether our worker may run something."""
+    try:
+        return bool(held(database))
+    except OperationalError:
+        return True
 
 
 def follow(up: Up, wishes: Wishes, interrupt: Interrupt, shown: Screen) -> int:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,19 @@ from worker.errors import CommandFailed, WrongUse
 def broken() -> None:
     {body}
 
+main()
+"""
+
+IMPATIENT = """
+import os, signal, sys
+
+class Impatient:
+    def find_spec(self, name, *_):
+        if name == "worker.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Impatient())
+from worker.__main__ import main
 main()
 """
 
@@ -64,6 +78,23 @@ def test_what_the_encoding_of_an_output_lacks_is_replaced(stream: str) -> None:
 def test_closed_outputs_are_no_bug() -> None:
     argv = ("sh", "-c", f'exec "{sys.executable}" -m worker --version >&- 2>&-')
     assert subprocess.run(argv, check=False).returncode == 0
+
+
+def test_a_file_where_a_folder_is_wanted_is_wrong_use(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for words in (("local", "start"), ("local", "status"), ("up",)):
+        ended = typed(*words, "--folder", str(tmp_path / "file" / "below"))
+
+        assert (ended.returncode, ended.stderr) == (
+            2,
+            f"Error: {tmp_path}/file is a file: --folder names a folder.\n",
+        )
+
+
+def test_ctrl_c_before_anything_is_imported_is_quiet() -> None:
+    ended = subprocess.run((sys.executable, "-c", IMPATIENT), check=False, capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stderr) == (-signal.SIGINT, "")
 
 
 def test_debug_shows_the_traceback() -> None:
