@@ -15,6 +15,9 @@ RESULT = "refs/codingit/result"
 ROUNDS = 5
 LONGEST_SUBJECT = 72
 SUBMODULE = "160000"
+PICK = r"""pattern=$1; shift
+git ls-files -z "$@" | tr '\0\n' '\n\0' | sed -n "$pattern" | tr '\0\n' '\n\0'"""
+"""A shell script that prints those entries of a list of files that fit; NUL and newline change places meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,22 +59,33 @@ class Workspace:
 
     def git(self, *arguments: str, stdin: bytes = b"") -> Completed:
         """Run git on the agent's repository, whose folder alone it looks at: never a repository above it."""
-        env = {"GIT_DIR": str(self.repo / ".git"), "GIT_WORK_TREE": str(self.repo)}
-        env["GIT_INDEX_FILE"] = str(self.folder / "commit.index")
-        return self.execute("git", *arguments, cwd=self.repo, env=env, stdin=stdin)
+        return self._on_repo("git", *arguments, stdin=stdin)
 
     def checked(self, *arguments: str, stdin: bytes = b"") -> str:
         """The output of a git that fails only where the agent broke the repository."""
-        completed = self.git(*arguments, stdin=stdin)
-        raise_if_full(completed)
-        if completed.returncode != 0:
-            raise TaskFailed(f"The agent left its repository in a state that git cannot work with: {said(completed)}")
-        return completed.stdout.decode(errors="replace").strip()
+        return printed(self.git(*arguments, stdin=stdin)).strip()
+
+    def picked(self, pattern: str, *which: str) -> list[str]:
+        """Those entries of `git ls-files` that sed's `pattern` prints; all of them may be too many for one output."""
+        return printed(self._on_repo("sh", "-c", PICK, "sh", pattern, *which)).split("\0")[:-1]
+
+    def _on_repo(self, *argv: str, stdin: bytes = b"") -> Completed:
+        env = {"GIT_DIR": str(self.repo / ".git"), "GIT_WORK_TREE": str(self.repo)}
+        env["GIT_INDEX_FILE"] = str(self.folder / "commit.index")
+        return self.execute(*argv, cwd=self.repo, env=env, stdin=stdin)
 
     def _committer(self) -> dict[str, str]:
         name, _, address = self.committer.removesuffix(">").partition(" <")
         return {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in
                 (("NAME", name), ("EMAIL", address))}  # fmt: skip
+
+
+def printed(completed: Completed) -> str:
+    """The output of a step that fails only where the agent broke the repository or the machine is full."""
+    raise_if_full(completed)
+    if completed.returncode != 0:
+        raise TaskFailed(f"The agent left its repository in a state that git cannot work with: {said(completed)}")
+    return completed.stdout.decode(errors="replace")
 
 
 def said(completed: Completed) -> str:
@@ -200,8 +214,9 @@ def parent_of(workspace: Workspace, mirrored: Mirror, base: Base) -> str | None:
 
 def stage(workspace: Workspace, base: Base, parent: str | None) -> None:
     """Everything in the folder into an index of our own, begun from the agent's where that is whole."""
+    # To list what no index can hold reads the whole index, and prints nothing.
     copied = workspace.execute("cp", "--", ".git/index", "../commit.index", cwd=workspace.repo, env={})
-    if copied.returncode != 0 or workspace.git("ls-files", "--stage").returncode != 0:
+    if copied.returncode != 0 or workspace.git("ls-files", "--", ".git").returncode != 0:
         workspace.execute("rm", "-rf", "--", "../commit.index", "../commit.index.lock", cwd=workspace.repo, env={})
         workspace.checked("read-tree", parent or "--empty")
     for _ in range(ROUNDS):
@@ -216,8 +231,8 @@ def flatten(workspace: Workspace, base: Base) -> list[str]:
 
     Otherwise git would record a link to a commit that nobody else has, and none of their files.
     """
-    others = workspace.checked("ls-files", "-z", "--others", "--exclude-standard").split("\0")
-    nested = [name.rstrip("/") for name in others if name.endswith("/")] + links(workspace, base)
+    others = workspace.picked(r"/\/$/p", "--others", "--exclude-standard")
+    nested = [name.rstrip("/") for name in others] + links(workspace, base)
     for name in nested:
         workspace.execute("rm", "-rf", "--", f"./{name}/.git", cwd=workspace.repo, env={})
         workspace.git("update-index", "--force-remove", "--", name)
@@ -226,8 +241,7 @@ def flatten(workspace: Workspace, base: Base) -> list[str]:
 
 def links(workspace: Workspace, base: Base) -> list[str]:
     """The links to other repositories in the index that are no submodules and were not there before."""
-    listed = workspace.checked("ls-files", "-z", "--stage").split("\0")
-    names = [entry.partition("\t")[2] for entry in listed if entry.startswith(SUBMODULE)]
+    names = [entry.partition("\t")[2] for entry in workspace.picked(f"/^{SUBMODULE} /p", "--stage")]
     if not names:
         return []
     known = workspace.git("config", "--file", ".gitmodules", "--get-regexp", r"\.path$").stdout.decode(errors="replace")

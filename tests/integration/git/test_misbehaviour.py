@@ -1,13 +1,16 @@
 """What agents do to the repository that they are given, and what becomes of it."""
 
+import dataclasses
 import os
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.integration.git.conftest import EMPTY, Scene, Started, plain
+from tests.integration.git.conftest import EMPTY, TASK, Scene, Started, plain
+from worker import git
 from worker.errors import TaskFailed
+from worker.sandbox.command import Command, Completed
 
 
 @pytest.fixture
@@ -220,3 +223,23 @@ def test_the_trap_would_have_been_sprung(scene: Scene, run: Started) -> None:
     run.agent("config", "core.fsmonitor", str(trap))
     run.agent("status")
     assert canary.exists()
+
+
+def test_more_files_than_one_output_can_list_are_committed(scene: Scene, run: Started) -> None:
+    """The names are few here: what counts is that no step prints them, for each may print so much only."""
+    for number in range(300):
+        run.write(f"{number}-{'x' * 100}")
+    run.write("new\nline/x")
+    plain("init", "--quiet", cwd=run.repo / "new\nline")
+    run.agent("add", "0-*")
+    printed = []
+    workspace = dataclasses.replace(run.workspace, run=lambda command: noted(scene, command, printed))
+    head = git.commit(workspace, run.mirrored, run.base, task=TASK, partial=False)
+    assert max(printed) < 1000
+    assert len(run.agent("ls-tree", "-r", "--name-only", str(head)).splitlines()) == 302
+
+
+def noted(scene: Scene, command: Command, printed: list[int]) -> Completed:
+    completed = scene.in_sandbox(command)
+    printed.append(len(completed.stdout) + len(completed.stderr))
+    return completed
