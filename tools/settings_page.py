@@ -8,6 +8,7 @@ With --check nothing is written, and the exit code is 1 when a file is not what 
 import ast
 import re
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -59,20 +60,23 @@ def files() -> list[tuple[Path, str]]:
 
 def page() -> str:
     """The page: a table for each section."""
-    parts = [PAGE]
-    for heading, names in sections():
-        parts.append(f"\n## {heading}\n\n| Variable | Kind | Default | What it is |\n|---|---|---|---|\n")
-        parts += [f"| `{variable(name)}` | {kind(name)} | {shown(name)} | {docstrings()[name]} |\n" for name in names]
-    return "".join(parts)
+    return PAGE + laid_out(
+        lambda heading: f"\n## {heading}\n\n| Variable | Kind | Default | What it is |\n|---|---|---|---|\n",
+        lambda name: f"| `{variable(name)}` | {kind(name)} | {shown(name)} | {docstrings()[name]} |\n",
+    )
 
 
 def example() -> str:
     """The example: every variable, commented out, under its explanation."""
-    parts = [EXAMPLE]
-    for heading, names in sections():
-        parts.append(f"\n# {heading} {'-' * (97 - len(heading))}\n")
-        parts += [f"\n# {docstrings()[name].replace('`', '')}\n#{variable(name)}={quoted(name)}\n" for name in names]
-    return "".join(parts)
+    return EXAMPLE + laid_out(
+        lambda heading: f"\n# {heading} {'-' * (97 - len(heading))}\n",
+        lambda name: f"\n# {docstrings()[name].replace('`', '')}\n#{variable(name)}={quoted(name)}\n",
+    )
+
+
+def laid_out(heading: Callable[[str], str], setting: Callable[[str], str]) -> str:
+    """Every section, headed as told, with its settings as told."""
+    return "".join(part for title, names in sections() for part in (heading(title), *map(setting, names)))
 
 
 def sections() -> list[tuple[str, list[str]]]:

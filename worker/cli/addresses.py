@@ -1,13 +1,17 @@
 """Which database a command talks to: the one of the settings, else the one that runs for this checkout."""
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from db.url import DatabaseUrl
 from worker.errors import WrongUse
-from worker.settings import Settings, settings
+
+if TYPE_CHECKING:
+    from db.url import DatabaseUrl
+    from worker.settings import Settings
 
 
-def owners_database(chosen: Settings | None = None) -> DatabaseUrl:
+def owners_database(chosen: "Settings | None" = None) -> "DatabaseUrl":
     """
     The database as its owner: ADMIN_DATABASE_URL, else DATABASE_URL, else the local servers'.
 
@@ -15,6 +19,7 @@ def owners_database(chosen: Settings | None = None) -> DatabaseUrl:
         WrongUse: there is none.
     """
     from worker.local import state
+    from worker.settings import settings
 
     chosen = chosen or settings()
     found = configured(chosen)
@@ -31,7 +36,9 @@ def owners_database(chosen: Settings | None = None) -> DatabaseUrl:
     )
 
 
-def configured(chosen: Settings | None = None) -> DatabaseUrl | None:
+def configured(chosen: "Settings | None" = None) -> "DatabaseUrl | None":
     """The address that the settings name; None where the local servers are meant."""
+    from worker.settings import settings
+
     chosen = chosen or settings()
     return chosen.admin_database_url or chosen.database_url

@@ -2,19 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from worker.cli import output
+from worker.cli.addresses import owners_database
+from worker.cli.output import Json, report
 from worker.errors import CommandFailed, WrongUse
 
-if TYPE_CHECKING:
-    from db.url import DatabaseUrl
-
 app = typer.Typer(no_args_is_help=True, help="Bring the database to this release's version, and check it.")
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
@@ -23,7 +19,7 @@ def upgrade(*, json: Json = False) -> None:
     from db import migrate
 
     with explained():
-        version = migrate.upgrade(address())
+        version = migrate.upgrade(owners_database())
     report({"version": version}, f"The database is at version {version}.{next_step()}", json=json)
 
 
@@ -49,7 +45,7 @@ def downgrade(
     from db import migrate
 
     with explained():
-        migrate.downgrade(address(), revision)
+        migrate.downgrade(owners_database(), revision)
     report({"version": revision}, f"The database is at version {revision}.", json=json)
 
 
@@ -59,7 +55,7 @@ def current(*, json: Json = False) -> None:
     from db import migrate
 
     with explained():
-        version = migrate.current(address())
+        version = migrate.current(owners_database())
     words = f"{version or 'none'} (this release needs {migrate.newest()})"
     report({"version": version, "needed": migrate.newest()}, words, json=json)
 
@@ -70,22 +66,10 @@ def check(*, json: Json = False) -> None:
     from db import migrate
 
     with explained():
-        found = migrate.differences(address())
+        found = migrate.differences(owners_database())
     report({"differences": found}, "\n".join(found) or "The database is what this release needs.", json=json)
     if found:
         raise typer.Exit(1)
-
-
-def report(value: object, words: str, *, json: bool) -> None:
-    """Print for a program or for a person."""
-    output.as_json(value) if json else typer.echo(words)
-
-
-def address() -> "DatabaseUrl":
-    """The database as its owner."""
-    from worker.cli.addresses import owners_database
-
-    return owners_database()
 
 
 @contextmanager

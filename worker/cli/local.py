@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from worker.cli import output
+from worker.cli.output import Json
 from worker.errors import CommandFailed, WrongUse
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ app = typer.Typer(no_args_is_help=True, help="PostgreSQL and Valkey for this che
 Folder = Annotated[
     Path | None, typer.Option("--folder", help="Where the servers keep everything. Default: one folder a checkout.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.callback()

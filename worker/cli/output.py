@@ -1,15 +1,22 @@
 """How commands print: JSON for programs, a plain table for people."""
 
-import json
+import json as jsonlib
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def report(value: object, words: str, *, json: bool) -> None:
+    """Print for a program or for a person."""
+    as_json(value) if json else typer.echo(words)
 
 
 def as_json(value: Any) -> None:
     """Print a value as JSON, whatever JSON does not know as its text."""
-    typer.echo(json.dumps(value, indent=2, default=str))
+    typer.echo(jsonlib.dumps(value, indent=2, default=str))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

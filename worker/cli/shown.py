@@ -9,16 +9,12 @@ from rich.text import Text
 
 from db.queries.tasks import Attempt, Entry, Seen
 from worker.cli import output
+from worker.local.board import line
 from worker.run.text import storable
 
 LIST_COLUMNS = ("Id", "Status", "%", "Agent", "Branch", "Prompt")
 PROMPT_IN_LIST = 60
 STYLES: Mapping[str, str] = {"pending": "yellow", "processing": "cyan", "completed": "green", "error": "red"}
-
-
-def line(value: object) -> str:
-    """A value as one line that no terminal obeys."""
-    return " ".join(storable(str(value)).split())
 
 
 def clipped(value: object, limit: int) -> str:

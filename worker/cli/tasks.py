@@ -8,6 +8,8 @@ from uuid import UUID
 import typer
 
 from worker.cli import output
+from worker.cli.addresses import configured, owners_database
+from worker.cli.output import Json, report
 from worker.errors import CommandFailed, WrongUse
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ LOOK = "To see which there are: codingit-worker tasks list"
 
 app = typer.Typer(no_args_is_help=True, help="Add, list, show, watch, cancel, retry and delete tasks.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="The task's id.", show_default=False)]
 Who = Annotated[str | None, typer.Option("--user", metavar="ID|EMAIL", help="The user whose tasks these are.")]
 Statuses = Annotated[str | None, typer.Option("--status", help="One or more of the statuses, joined by commas.")]
@@ -45,7 +46,7 @@ def add(
     from db.queries import tasks
     from worker.cli import sessions
 
-    url, words = address(), worded(prompt)
+    url, words = owners_database(), worded(prompt)
     for name, wish in {"repository": repo, "agent": agent, "model": model, "branch": branch}.items():
         utf8(wish or "", f"The {name}")
     with sessions.opened(url) as session:
@@ -73,7 +74,7 @@ def list_(
     from worker.cli import sessions, shown
 
     wanted = statuses(status)
-    with sessions.opened(address()) as session:
+    with sessions.opened(owners_database()) as session:
         whose = known_user(session, user) if user else None
         found = tasks.newest(session, limit, before=before, statuses=wanted, user_id=whose)
     if json:
@@ -92,7 +93,7 @@ def show(task_id: Id, *, json: Json = False) -> None:
     from db.queries import tasks
     from worker.cli import sessions, shown
 
-    with sessions.opened(address()) as session:
+    with sessions.opened(owners_database()) as session:
         task = tasks.get(session, task_id)
         if task is None:
             raise missing(task_id)
@@ -103,7 +104,7 @@ def show(task_id: Id, *, json: Json = False) -> None:
 @app.command()
 def watch(task_id: Id, *, json: Json = False) -> None:
     """Follow a task until it ends; exit code 1 if it ends in error. Ctrl-C stops the watching, not the task."""
-    follow(address(), task_id, json=json)
+    follow(owners_database(), task_id, json=json)
 
 
 @app.command()
@@ -113,7 +114,7 @@ def cancel(task_id: Id, *, json: Json = False) -> None:
     from db.queries import queue
     from worker.cli import sessions
 
-    url = address()
+    url = owners_database()
     with sessions.explained(url), Database(url) as database:
         was = queue.cancel(database, task_id, why="Cancelled by an operator.")
     if was is None:
@@ -130,7 +131,7 @@ def retry(task_id: Id, *, json: Json = False) -> None:
     from db.queries import queue
     from worker.cli import sessions
 
-    url = address()
+    url = owners_database()
     with sessions.explained(url), Database(url) as database:
         was = queue.retry(database, task_id)
     if was is None:
@@ -168,7 +169,7 @@ def delete_named(task_ids: list[int], *, json: bool) -> None:
     from db.queries import tasks
     from worker.cli import sessions
 
-    with sessions.opened(address()) as session:
+    with sessions.opened(owners_database()) as session:
         deleted = tasks.delete_these(session, task_ids)
     lacking = [str(task_id) for task_id in dict.fromkeys(task_ids) if task_id not in deleted]
     report({"deleted": len(deleted)}, f"Deleted {counted(len(deleted))}.", json=json)
@@ -181,7 +182,7 @@ def delete_in(wanted: "list[TaskStatus]", user: str | None, *, sure: bool, json:
     from db.queries import tasks
     from worker.cli import sessions
 
-    with sessions.opened(address()) as session:
+    with sessions.opened(owners_database()) as session:
         whose = known_user(session, user) if user else None
         number = sum(tasks.count(session, statuses=wanted, user_id=whose).values())
         session.rollback()  # nothing is held while a person thinks
@@ -214,17 +215,9 @@ def follow(url: "DatabaseUrl", task_id: int, *, json: bool) -> None:
         raise typer.Exit(1)
 
 
-def address() -> "DatabaseUrl":
-    """The database as its owner."""
-    from worker.cli.addresses import owners_database
-
-    return owners_database()
-
-
 def owner_of_new(session: "Session", user: str | None) -> UUID:
     """Who was named; on the local servers the demo user, made if need be, where nobody was."""
     from db.queries import users
-    from worker.cli.addresses import configured
     from worker.local import demo_user
 
     if user:
@@ -281,11 +274,6 @@ def statuses(named: str | None) -> "list[TaskStatus]":
             meant = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
             raise WrongUse(f"There is no status {word!r}. {meant}")
     return [TaskStatus(word) for word in dict.fromkeys(words)]
-
-
-def report(value: object, words: str, *, json: bool) -> None:
-    """Print for a program or for a person."""
-    output.as_json(value) if json else typer.echo(words)
 
 
 def missing(task_id: int) -> CommandFailed:

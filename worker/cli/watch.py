@@ -18,6 +18,7 @@ from rich.text import Text
 from db.queries import tasks
 from worker.cli import sessions, shown
 from worker.errors import CommandFailed
+from worker.local.board import line
 
 if TYPE_CHECKING:
     from db.queries.tasks import Entry, Seen
@@ -91,7 +92,7 @@ class Lines:
 
     def end(self, task: "Seen") -> None:
         """The last line: how it ended, and where the work is."""
-        where = f" on branch {shown.line(task.branch)}" if task.branch else ""
+        where = f" on branch {line(task.branch)}" if task.branch else ""
         self._console.print(Text.assemble(f"Task {task.id}: ", shown.styled(task.status), where))
 
     def _bar(self, task: "Seen") -> Group | Table:

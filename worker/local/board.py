@@ -78,6 +78,6 @@ def cancelled(was: Row) -> Row:
     return replace(was, status="cancelled", message=message)
 
 
-def line(text: str) -> str:
+def line(value: object) -> str:
     """One line that no terminal obeys: owners write what they like into their rows."""
-    return " ".join(storable(text).split())
+    return " ".join(storable(str(value)).split())

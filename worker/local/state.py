@@ -21,6 +21,7 @@ from db.url import DatabaseUrl
 from worker.errors import CommandFailed
 
 ROOTS_FOLDERS = Path("/var/lib/codingit-worker")
+"""Where root's checkouts have their folders, and the servers' programs that all of them run."""
 UNPRIVILEGED = 65534
 """The user and group that the servers run as when root starts them: PostgreSQL refuses to run as root."""
 DATABASE = "codingit"
