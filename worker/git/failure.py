@@ -30,6 +30,10 @@ SENTENCES = (
         "The address is not that of a git repository.",
     ),
     (
+        re.compile(r"dumb http transport"),
+        "The repository's host only hands out files and does not speak git's own protocol, so it is refused.",
+    ),
+    (
         re.compile(r"fsck error|error in (object|tag|tree|commit|blob)|index-pack failed|unpack-objects failed"),
         "The repository holds an object that git refuses as malformed or dangerous.",
     ),

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from worker.errors import CommandFailed
 from worker.repository import Credential, Repository
@@ -109,9 +110,9 @@ class Host:
             )
         return completed.stdout.decode(errors="replace").strip()
 
-    def network(self, *arguments: str) -> Completed:
+    def network(self, *arguments: str, trace: Mapping[str, str] = MappingProxyType({})) -> Completed:
         """Run git with the network and the token of this run; the caller judges how it ended."""
-        return self._git(arguments, env=dict(self.env) | self._network_environment(), stdin=b"")
+        return self._git(arguments, env={**self.env, **self._network_environment(), **trace}, stdin=b"")
 
     def _git(self, arguments: tuple[str, ...], *, env: Mapping[str, str], stdin: bytes) -> Completed:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

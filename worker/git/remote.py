@@ -1,9 +1,11 @@
 """What the remote repository has, a bare mirror of what a run needs of it, and the commit to build upon."""
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from worker.errors import TaskFailed
 from worker.git.branch import validate_branch
@@ -13,6 +15,9 @@ from worker.repository.address import shown
 from worker.sandbox.command import Completed
 
 USUAL = ("main", "master")
+UNLIMITED = 2**31 - 1
+"""The depth that git takes for none, as in `git fetch --unshallow`."""
+SPOKEN = re.compile(rb"Recv header: content-type: application/x-git-upload-pack-advertisement", re.IGNORECASE)
 READERS = "readers.config"
 """In the mirror: the configuration of a git that reads it as another user."""
 
@@ -90,8 +95,13 @@ def mirror(host: Host, branch: str) -> Mirror:
 
 
 def fetch(host: Host, folder: Path, url: str, *refspecs: str) -> Completed:
-    """Fetch these refs and nothing that hangs on them but tags."""
-    quiet = ("--quiet", "--no-write-fetch-head", "--no-recurse-submodules")
+    """
+    Fetch these refs and nothing that hangs on them but tags.
+
+    Of unlimited depth, which changes nothing but that git refuses plain files over HTTP, whose objects it would
+    take unchecked.
+    """
+    quiet = ("--quiet", f"--depth={UNLIMITED}", "--no-write-fetch-head", "--no-recurse-submodules")
     return host.network(f"--git-dir={folder}", "fetch", *quiet, url, *refspecs)
 
 
@@ -115,14 +125,23 @@ def read(host: Host) -> Remote:
         url = f"{url}.git"
         listed = ls_remote(host, url)
     raise_for(host, listed)
+    if not listed.stdout:
+        raise_unless_git(host, url)
     refs = dict(parse_refs(listed.stdout))
     heads = {name.removeprefix("refs/heads/"): at for name, at in refs.items() if name.startswith("refs/heads/")}
     return Remote(url=url, default_branch=default_of(host, refs, heads), heads=heads)
 
 
-def ls_remote(host: Host, url: str) -> Completed:
+def raise_unless_git(host: Host, url: str) -> None:
+    """Nothing was listed: make sure that a repository did not, for git takes some web pages for empty lists."""
+    asked = ls_remote(host, url, trace={"GIT_TRACE_CURL": "1", "GIT_TRACE_CURL_NO_DATA": "1"})
+    if not SPOKEN.search(asked.stderr):
+        raise TaskFailed("The address is not that of a git repository.")
+
+
+def ls_remote(host: Host, url: str, *, trace: Mapping[str, str] = MappingProxyType({})) -> Completed:
     """Ask for HEAD and all branches."""
-    return host.network("ls-remote", "--quiet", "--symref", url, "HEAD", "refs/heads/*")
+    return host.network("ls-remote", "--quiet", "--symref", url, "HEAD", "refs/heads/*", trace=trace)
 
 
 def parse_refs(listed: bytes) -> Iterator[tuple[str, str]]:

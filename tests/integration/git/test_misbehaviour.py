@@ -232,7 +232,7 @@ def test_more_files_than_one_output_can_list_are_committed(scene: Scene, run: St
     run.write("new\nline/x")
     plain("init", "--quiet", cwd=run.repo / "new\nline")
     run.agent("add", "0-*")
-    printed = []
+    printed: list[int] = []
     workspace = dataclasses.replace(run.workspace, run=lambda command: noted(scene, command, printed))
     head = git.commit(workspace, run.mirrored, run.base, task=TASK, partial=False)
     assert max(printed) < 1000

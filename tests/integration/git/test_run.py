@@ -316,6 +316,38 @@ def test_a_redirect_is_not_followed(scene: Scene, monkeypatch: pytest.MonkeyPatc
             git.mirror(scene.host("acme/site"), "feature")
 
 
+def test_a_web_page_is_no_empty_repository(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one line, without a newline: git finds no ref in it, and no fault."""
+
+    def respond(request: Request) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "text/html")
+        request.send_header("Content-Length", "13")
+        request.end_headers()
+        request.wfile.write(b"<html></html>")
+
+    monkeypatch.setattr(Request, "respond", respond)
+    with refused("not that of a git repository"):
+        git.mirror(scene.host(), "feature")
+
+
+def test_a_host_that_hands_out_plain_files_is_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git would take their objects without looking for what endangers whoever checks them out."""
+    scene.remote("update-server-info")
+
+    def respond(request: Request) -> None:
+        file = scene.root / request.path.partition("?")[0].lstrip("/")
+        content = file.read_bytes() if file.is_file() else b""
+        request.send_response(200 if file.is_file() else 404)
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+
+    monkeypatch.setattr(Request, "respond", respond)
+    with refused("does not speak git's own protocol"):
+        git.mirror(scene.host(), "feature")
+
+
 def test_a_push_may_be_repeated(scene: Scene) -> None:
     run = scene.start()
     run.write("x")
