@@ -53,6 +53,7 @@ def _name_service(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://93.184.216.34/a", "https://93.184.216.34/a", None),
         ("https://[64:ff9b::5db8:d822]/a", "https://[64:ff9b::5db8:d822]/a", None),
         ("https://[2606:2800:220:1::1]:444/a", "https://[2606:2800:220:1::1]:444/a", None),
+        ("https://93.184.216.34/%c3%a9/a;b", "https://93.184.216.34/%c3%a9/a;b", None),
     ],
 )
 def test_an_ordinary_address_is_accepted_and_its_name_pinned(address: str, url: str, pin: str | None) -> None:
@@ -107,6 +108,11 @@ def test_an_ordinary_address_is_accepted_and_its_name_pinned(address: str, url: 
         ("https://github.com/acme/%2e%2E/other", "path that is not valid"),
         ("https://github.com/acme%2fsite", "path that is not valid"),
         ("https://github.com/acme%252e", "path that is not valid"),
+        ("https://github.com/acme/..;/other", "path that is not valid"),
+        ("https://github.com/acme/.;x=1/other", "path that is not valid"),
+        ("https://github.com/acme/..%3b/other", "path that is not valid"),
+        ("https://github.com/acme/%c0%ae%c0%ae/other", "path that is not valid"),
+        ("https://github.com/acme/%ff", "path that is not valid"),
         ("https://github.com/acme%0asite", "path that is not valid"),
         ("https://github.com/acme%zz", "path that is not valid"),
         ("https://github.com//acme", "path that is not valid"),
@@ -131,6 +137,8 @@ def test_an_ordinary_address_is_accepted_and_its_name_pinned(address: str, url: 
         ("https://[2002:7f00:1::]/a", "not on the public internet"),
         ("https://[fd00:ec2::254]/a", "not on the public internet"),
         ("https://[fe80::1]/a", "not on the public internet"),
+        ("https://[fec0::1]/a", "not on the public internet"),
+        ("https://[3fff::1]/a", "not on the public internet"),
         ("https://[ff02::1]/a", "not on the public internet"),
     ],
 )
@@ -233,12 +241,17 @@ def test_without_a_file_every_clone_is_anonymous() -> None:
 
 
 def test_a_token_may_stand_in_a_file_of_its_own(write: Write, tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    file = tmp_path / "token"
+    file.touch(mode=0o600)
+    file.write_text(f"{TOKEN}\n")
     entry = f'[[allow]]\nuser = "{ANN}"\nrepository = "https://github.com/acme/site"\nusername = "ann"\n'
-    settings = write(f'{entry}token_file = "{tmp_path / "token"}"\n')
+    settings = write(f'{entry}token_file = "{file}"\n')
     found = credential_for(settings, ANN, repository("https://github.com/acme/site"))
     assert found == Credential(username="ann", token=TOKEN)
     assert TOKEN not in repr(found)
+    file.chmod(0o640)
+    with pytest.raises(WrongUse, match=f"token_file: can be read by others: run chmod 600 {file}"):
+        credential_for(settings, ANN, repository("https://github.com/acme/site"))
 
 
 def test_a_change_of_the_file_holds_from_the_next_run_on(write: Write) -> None:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from worker.errors import Cause, RunInterrupted, TaskFailed
 from worker.repository.names import HostUnknown, Lookup, NamesAway, lookup
@@ -22,6 +22,8 @@ NOT_PUBLIC = tuple(
         "168.63.129.16/32",  # Azure's wire server, which answers on a public address
         "192.0.0.0/24",  # protocol assignments; Oracle Cloud's metadata is among them
         "192.88.99.0/24",  # 6to4 relays
+        "3fff::/20",  # documentation, which older Pythons take for global
+        "fec0::/10",  # site-local: no longer given out, still routed inside
     )
 )
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -160,9 +162,19 @@ def refuse_path(path: str) -> None:
     """A path that could mean another one to someone else."""
     if not path:
         raise TaskFailed("The repository's address names a host and no repository.")
-    odd = re.search(r"%(?![0-9a-f]{2})|%(2e|2f|5c|25|0.|1.|7f)", path, re.IGNORECASE)
-    if odd or not PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+    odd = re.search(r"%(?![0-9a-f]{2})|%(2e|2f|5c|25|3b|0.|1.|7f)", path, re.IGNORECASE)
+    # What follows a ; is a parameter to some servers, which drop it and then take the rest for the segment.
+    segments = {segment.partition(";")[0] for segment in path.split("/")}
+    if odd or not PATH.fullmatch(path) or {".", ".."} & segments or not is_utf8(unquote_to_bytes(path)):
         raise TaskFailed(f"The repository's address has a path that is not valid: {shown(path)}.")
+
+
+def is_utf8(text: bytes) -> bool:
+    """Whether it can be read as UTF-8, which knows one form of each character only: %c0%ae is no dot."""
+    try:
+        return bool(text.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def host_of(parts: SplitResult) -> str:

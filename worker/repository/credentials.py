@@ -118,18 +118,23 @@ def credentials(path: Path) -> Sequence[Entry]:
 def tables(path: Path) -> list[dict[str, Any]]:
     """The `[[allow]]` tables of a file that nobody else can read."""
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        open_to_others = is_open_to_others(path)
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as unread:
         raise WrongUse(f"The credentials in {path} cannot be read: {unread.strerror}.") from None
     except ValueError as invalid:
         raise WrongUse(f"The credentials in {path} are not valid TOML: {invalid}.") from None
-    if mode & 0o077:
+    if open_to_others:
         raise WrongUse(f"The credentials in {path} can be read by others: run chmod 600 {path}")
     listed = content.pop("allow", [])
     if content or not isinstance(listed, list) or not all(isinstance(table, dict) for table in listed):
         raise WrongUse(f"The credentials in {path} must be [[allow]] tables and nothing else.")
     return listed
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Whether anybody but its owner may do anything to the file."""
+    return bool(stat.S_IMODE(path.stat().st_mode) & 0o077)
 
 
 def faults_of(table: dict[str, Any]) -> Iterator[str]:
@@ -168,6 +173,8 @@ def token_faults(table: dict[str, Any]) -> Iterator[str]:
         yield "give either token or token_file"
         return
     try:
+        if "token_file" in table and is_open_to_others(token_file(table)):
+            yield f"token_file: can be read by others: run chmod 600 {token_file(table)}"
         Credential(token=token_of(table))
     except OSError as unread:
         yield f"token_file: cannot be read: {unread.strerror}"
@@ -207,5 +214,10 @@ def place_of(repository: str) -> Place:
 def token_of(table: dict[str, Any]) -> str:
     """The token, read from its file where it stands in one."""
     if "token_file" in table:
-        return Path(str(table["token_file"])).expanduser().read_text(encoding="utf-8").strip()
+        return token_file(table).read_text(encoding="utf-8").strip()
     return str(table["token"]).strip()
+
+
+def token_file(table: dict[str, Any]) -> Path:
+    """Where the token stands."""
+    return Path(str(table["token_file"])).expanduser()
