@@ -48,7 +48,7 @@ def receive(host: Host, mirrored: Mirror, base: Base, *, bundle: Path, head: str
     Raises:
         TaskFailed: it is not what it should be, or holds what git hosts and other people's git must not get.
     """
-    parsed = parse(read_bundle(bundle, largest=largest))
+    parsed = read_bundle(bundle, largest=largest)
     if parsed.head != head:
         raise TaskFailed(f"{REFUSED}: it changed while it was handed over.")
     folder = quarantine(host, mirrored)
@@ -58,8 +58,8 @@ def receive(host: Host, mirrored: Mirror, base: Base, *, bundle: Path, head: str
     return Delivery(folder=folder, head=parsed.head)
 
 
-def read_bundle(path: Path, *, largest: int) -> bytes:
-    """The bytes of a regular file that is no link, read once through one descriptor."""
+def read_bundle(path: Path, *, largest: int) -> Bundle:
+    """The bundle in a regular file that is no link, read through one descriptor."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -70,23 +70,23 @@ def read_bundle(path: Path, *, largest: int) -> bytes:
         os.close(descriptor)
 
 
-def read_regular(descriptor: int, *, largest: int) -> bytes:
-    """The content of an open file, if it is one and no larger than that."""
+def read_regular(descriptor: int, *, largest: int) -> Bundle:
+    """The bundle in an open file, if that is one and no larger than that."""
     about = os.fstat(descriptor)
     if not stat.S_ISREG(about.st_mode):
         raise TaskFailed(UNREADABLE)
-    with open(descriptor, "rb", closefd=False) as file:
-        content = file.read(largest + 1) if about.st_size <= largest else b""
-    if max(len(content), about.st_size) > largest:
+    if about.st_size > largest:
         raise TaskFailed(f"{REFUSED}: it is larger than {largest // 10**6} MB.")
-    return content
+    with open(descriptor, "rb", closefd=False) as file:
+        header, _, pack = file.read(LONGEST_HEADER).partition(b"\n\n")
+        if not pack.startswith(b"PACK"):
+            raise TaskFailed(UNREADABLE)
+        file.seek(len(header) + 2)
+        return parse(header, file.read(about.st_size))
 
 
-def parse(content: bytes) -> Bundle:
+def parse(header: bytes, pack: bytes) -> Bundle:
     """A bundle of version 2 or 3 with exactly our ref, and without a filter or any other capability."""
-    header, found, pack = content[:LONGEST_HEADER].partition(b"\n\n")
-    if not found or not pack.startswith(b"PACK"):
-        raise TaskFailed(UNREADABLE)
     lines = header.decode(errors="replace").split("\n")
     signature = re.fullmatch(r"# v[23] git bundle", lines.pop(0))
     if lines and lines[0] == "@object-format=sha1":
@@ -95,7 +95,7 @@ def parse(content: bytes) -> Bundle:
     refs = lines[len(prerequisites) :]
     if not signature or len(refs) != 1 or not re.fullmatch(rf"{SHA} {RESULT}", refs[0]):
         raise TaskFailed(UNREADABLE)
-    return Bundle(head=refs[0][:40], prerequisites=prerequisites, pack=content[len(header) + 2 :])
+    return Bundle(head=refs[0][:40], prerequisites=prerequisites, pack=pack)
 
 
 def quarantine(host: Host, mirrored: Mirror) -> Path:

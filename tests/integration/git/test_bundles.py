@@ -2,6 +2,7 @@
 
 import os
 import random
+import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -224,3 +225,14 @@ def test_the_mirror_gets_nothing_of_what_was_refused(run: Started) -> None:
     before = sorted(run.mirrored.folder.rglob("*"))
     refuses(run, head, "dangerous")
     assert sorted(run.mirrored.folder.rglob("*")) == before
+
+
+def test_a_bundle_is_held_in_memory_once(run: Started, head: str) -> None:
+    content = run.workspace.out.read_bytes()
+    run.workspace.out.write_bytes(content + bytes(10**7))
+    tracemalloc.start()
+    try:
+        run.receive(head, largest=10**8)
+        assert tracemalloc.get_traced_memory()[1] < 1.6 * 10**7
+    finally:
+        tracemalloc.stop()
