@@ -80,6 +80,6 @@ def test_the_prompt_goes_in_by_stdin_and_the_environment_is_bare() -> None:
     job = Job(task_id=1, prompt="/quit \ud800", model="--help", workspace=Path("/w"), home=Path("/h"))
     command = Rehearsal().command(job)
     assert command.stdin == b"/quit ?"
-    assert set(command.env) == {"PATH", "HOME", "LANG"}
+    assert set(command.env) == {"PATH", "HOME", "LANG", "GIT_CEILING_DIRECTORIES"}
     assert (command.cwd, command.env["HOME"]) == (Path("/w"), "/h")
     assert not {"/quit", "--help"} & set(command.argv)
