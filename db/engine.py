@@ -76,7 +76,7 @@ class Database:
     def __init__(self, url: DatabaseUrl, *, patience: Callable[[], float] = lambda: ANSWER_WITHIN) -> None:
         self.url = url
         self.patience = patience
-        """Seconds after which a call counts as unanswered; asked again while one goes on."""
+        """Seconds after which a call counts as unanswered; asked again while one goes on. See `waiting`."""
         self._connection: BoundedConnection | None = None
 
     def call(self, statement: LiteralString, parameters: Mapping[str, Any] | None = None) -> list[DictRow]:
@@ -100,6 +100,15 @@ class Database:
         with self._answering():
             for _ in self.connection().notifies(timeout=patience.total_seconds(), stop_after=1):
                 pass
+
+    @contextmanager
+    def waiting(self, patience: Callable[[], float]) -> Iterator[None]:
+        """Within the block, wait for each answer as long as `patience` says, in seconds."""
+        before, self.patience = self.patience, patience
+        try:
+            yield
+        finally:
+            self.patience = before
 
     def connection(self) -> BoundedConnection:
         """The open connection, made now if there is none."""

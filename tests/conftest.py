@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,9 @@ from db.url import DatabaseUrl
 from tests.support.other_postgres import VARIABLE, postgres_of
 from tests.support.rows import Rows
 from worker.local.servers import Addresses, servers
+
+# Whoever runs the tests in the background may have SIGINT ignored, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TEMPLATE = "codingit_template"
 WORKER_PASSWORD = "task-worker-password"

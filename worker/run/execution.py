@@ -65,6 +65,7 @@ def run(claim: queue.Claim, *, database: Database, settings: Settings, notice: N
     """
     lease = Lease(claim, database, settings=settings, notice=notice)
     with ExitStack() as afterwards:  # the workspace goes last: to remove it may take longer than a lease lasts
+        afterwards.enter_context(database.waiting(lease.patience))
         story = Story(lease, afterwards, settings=settings, notice=notice)
         ending = Ending(lease)
         try:

@@ -42,7 +42,6 @@ class Lease:
         self._database = database
         self._settings = settings
         self._notice = notice
-        database.patience = self._patience
         self._answered = monotonic()
         self._enduring = False
         self._next_tick = monotonic() + settings.tick.total_seconds()
@@ -162,8 +161,8 @@ class Lease:
                 self._heard()
                 return answer
 
-    def _patience(self) -> float:
-        """Seconds that a call may take: a worker that shuts down has not many left."""
+    def patience(self) -> float:
+        """Seconds that a call to the database may take: a worker that shuts down has not many left."""
         if not self._notice.given():
             return ANSWER_WITHIN
         left = self._settings.grace + LAST_WORDS - self._notice.age()
