@@ -1,6 +1,7 @@
 """Other queues on the same PostgreSQL, each as its own documentation has it: seconds for so many tasks of nothing."""
 
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -13,6 +14,7 @@ async def procrastinate_seconds(count: int) -> float:
     """One worker process, ten jobs at once; a job is fetched and finished by a statement each."""
     import procrastinate
 
+    logging.getLogger("procrastinate").setLevel(logging.ERROR)  # it would rather be a module that is imported
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=address(), max_size=10))
 
     @app.task(name="nothing")  # type: ignore[untyped-decorator]  # not installed where types are checked
