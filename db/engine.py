@@ -1,5 +1,6 @@
 """Connections: `Database` for the protocol's single statements, `engine` for everything SQLAlchemy does."""
 
+import select
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -86,6 +87,8 @@ class Database:
         Raises:
             DatabaseUnavailable: no answer came, or none that is final; see its kinds.
         """
+        if self._connection is not None and hung_up(self._connection):
+            self.close()  # an idle one, cut meanwhile: this call is not to fail for it
         with self._answering():
             cursor = self.connection().execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
@@ -168,6 +171,19 @@ def connect(url: DatabaseUrl, *, within: float = ANSWER_WITHIN) -> BoundedConnec
         prepare_threshold=None,
         **(LIBPQ | {"connect_timeout": max(2, min(CONNECT_WITHIN, round(within)))}),  # type: ignore[arg-type]  # libpq's own parameters
     )
+
+
+def hung_up(connection: BoundedConnection) -> bool:
+    """
+    Whether the server closed its end since the last call, as at a restart or a pooler's idle timeout.
+
+    Costs no round trip. Without it the first call after an idle hour would fail, whose outcome nobody could know.
+    """
+    if connection.closed:
+        return True
+    ended = select.poll()
+    ended.register(connection.fileno(), getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR)
+    return bool(ended.poll(0))
 
 
 def engine(url: DatabaseUrl) -> Engine:

@@ -1,5 +1,6 @@
 """The Celery app: its settings, each with its reason, and the signals that tie worker processes to the queue."""
 
+import gc
 import signal
 import sys
 from typing import Any
@@ -117,6 +118,13 @@ def _check_host(instance: Any, **_: Any) -> None:
         workspace.sweep(settings().workspaces_dir)
     except (WrongUse, CommandFailed, OSError) as fault:
         sys.exit(f"Error: {fault}")
+
+
+@signals.worker_init.connect  # type: ignore[untyped-decorator]  # as above
+def _share_memory(**_: Any) -> None:
+    # What main has loaded stays shared with its children: without this, their first collection copies all of it.
+    gc.collect()
+    gc.freeze()
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # as above

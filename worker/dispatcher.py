@@ -154,8 +154,8 @@ class Dispatcher:
 
     def _round(self) -> None:
         self._recover()
-        if not self._offer():
-            self._ear.wait(self._settings.poll_interval)
+        if not self._offer():  # and never wait so long that it would look like an outage
+            self._ear.wait(min(self._settings.poll_interval, self._settings.lease_ttl / 6))
 
     def _recover(self) -> None:
         quiet = self._settings.lease_ttl / 3

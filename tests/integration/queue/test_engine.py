@@ -4,6 +4,7 @@ import pytest
 
 from db.engine import ANSWER_WITHIN, Database
 from db.errors import DatabaseBusy, DatabaseUnfit, DatabaseUnreachable
+from tests.support.rows import Rows
 
 
 def test_an_answer_is_waited_for_as_long_as_the_patience_lasts(database: Database) -> None:
@@ -42,3 +43,11 @@ def test_what_was_not_migrated_is_told_apart(database: Database) -> None:
         database.call("SELECT worker.no_such_function()")
     with pytest.raises(DatabaseUnfit):
         database.call("SELECT FROM public.tasks")
+
+
+def test_a_connection_that_was_cut_while_idle_is_replaced_before_the_next_call(database: Database, rows: Rows) -> None:
+    """A claim whose answer is lost costs its task a minute; a restart of the database must not cost that."""
+    first = database.call("SELECT pg_backend_pid() AS pid")[0]["pid"]
+    rows.execute("SELECT pg_terminate_backend(%s, 5000)", first)
+
+    assert database.call("SELECT pg_backend_pid() AS pid")[0]["pid"] != first
