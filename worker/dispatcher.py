@@ -44,12 +44,15 @@ class Bell:
         """
         The task of each message that waits to be taken, None for a message of somebody else's.
 
-        Also the proof that the broker answers. Looks at the list that a queue of Celery is in Redis.
+        Looks at the list that a queue of Celery is in Redis.
         """
         with self._reachable():
-            if self._connection is None:
-                self._connection = self._app.connection_for_write()
-            return [_task_of(message) for message in self._connection.default_channel.client.lrange("runs", 0, -1)]
+            return [_task_of(message) for message in self._client().lrange("runs", 0, -1)]
+
+    def count(self) -> int:
+        """How many messages wait; also the proof that the broker answers."""
+        with self._reachable():
+            return int(self._client().llen("runs"))
 
     def ring(self, task_id: int) -> None:
         """Send the message for one task. Its Celery id begins with the task's, so that Flower and `waiting` find it."""
@@ -62,6 +65,11 @@ class Bell:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+    def _client(self) -> Any:
+        if self._connection is None:
+            self._connection = self._app.connection_for_write()
+        return self._connection.default_channel.client
 
     @contextmanager
     def _reachable(self) -> Iterator[None]:
@@ -131,6 +139,8 @@ class Dispatcher:
         """The database's time at its last answer."""
         self._since: datetime | None = None
         """Since when it has answered without a gap."""
+        self._recover_at = 0.0
+        """On the clock of `time.monotonic`."""
         self._stopping = False
 
     def run(self) -> None:
@@ -153,9 +163,13 @@ class Dispatcher:
         log.info("dispatcher.stopped")
 
     def _round(self) -> None:
-        self._recover()
-        if not self._offer():  # and never wait so long that it would look like an outage
-            self._ear.wait(min(self._settings.poll_interval, self._settings.lease_ttl / 6))
+        # Recovering every so often is enough, and never so seldom that it would look like an outage.
+        patience = min(self._settings.poll_interval, self._settings.lease_ttl / 6)
+        if monotonic() >= self._recover_at:
+            self._recover()
+            self._recover_at = monotonic() + patience.total_seconds()
+        if not self._offer():
+            self._ear.wait(patience)
 
     def _recover(self) -> None:
         quiet = self._settings.lease_ttl / 3
@@ -181,11 +195,11 @@ class Dispatcher:
 
     def _offer(self) -> bool:
         """Offer and ring; whether there may be more to offer at once."""
-        waiting = self._bell.waiting()
+        room = self._settings.window - self._bell.count()
         self._pulse.beat("broker")
-        room = self._settings.window - len(waiting)
-        if room <= 0:
-            return False
+        if room < max(1, self._settings.window // 4):
+            return False  # enough waits for the workers to go on with, and whoever came now would queue behind it
+        waiting = self._bell.waiting()
         offered = queue.offer(
             self._database,
             room,
