@@ -159,6 +159,7 @@ class Dispatcher:
                 self._pause(backoff)
                 backoff = min(backoff * 2, LONGEST_BACKOFF)
         self._ear.close()
+        self._bell.close()
         self._database.close()
         log.info("dispatcher.stopped")
 
