@@ -18,6 +18,7 @@ def up(
     folder: Annotated[
         Path | None, typer.Option("--folder", help="Where everything is kept. Default: one folder a checkout.")
     ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each thing that happens.")] = False,
 ) -> None:
     """Start everything on this machine: servers, worker, dispatcher, maintenance, beat and Flower; Ctrl-C stops it."""
     from worker.cli.db import explained
@@ -29,5 +30,6 @@ def up(
         raise WrongUse("--exit-when-done goes with --demo: without it nothing is ever done.")
     binaries.supported()
     with explained():
-        code = run(chosen(folder), Wishes(demo=demo, exit_when_done=exit_when_done, concurrency=concurrency))
+        wishes = Wishes(demo=demo, exit_when_done=exit_when_done, concurrency=concurrency, json=json)
+        code = run(chosen(folder), wishes)
     raise typer.Exit(code)

@@ -1,11 +1,13 @@
-"""What `up` shows: on a terminal a live table, elsewhere one plain line for each change."""
+"""What `up` shows: a live table on a terminal, elsewhere a plain line for each change, or an object for programs."""
 
 import os
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from io import TextIOWrapper
+from json import dumps
 from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
@@ -46,8 +48,10 @@ class Screen(Protocol):
         """Names and what they are, to be read and copied."""
 
 
-def screen() -> Screen:
-    """The one that fits the standard output."""
+def screen(*, json: bool) -> Screen:
+    """The one that was asked for, or that fits the standard output."""
+    if json:
+        return JsonLines()
     terminal = Console(highlight=False)
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.isatty() and not terminal.is_dumb_terminal:
         return LiveTable(terminal)
@@ -77,6 +81,34 @@ class PlainLines:
     def facts(self, title: str, lines: Iterable[tuple[str, str]]) -> None:
         """As Screen says."""
         printed(f"\n{title}", *aligned(lines), "")
+
+
+class JsonLines:
+    """For programs: one object a line, whose `event` says what it tells."""
+
+    def done(self, what: str, details: str = "") -> None:
+        """As Screen says."""
+        self._tell("done", what=what, details=details)
+
+    def say(self, words: str) -> None:
+        """As Screen says."""
+        self._tell("said", words=words)
+
+    def show(self, board: Board, changed: Iterable[Row]) -> None:  # noqa: ARG002 - a live table needs it
+        """An object for each task that changed."""
+        for row in changed:
+            self._tell("task", **asdict(row))
+
+    def settle(self) -> None:
+        """Every line stays."""
+
+    def facts(self, title: str, lines: Iterable[tuple[str, str]]) -> None:
+        """As Screen says; pairs, for a name may come twice."""
+        self._tell("facts", title=title, facts=[[name, what] for name, what in lines])
+
+    def _tell(self, event: str, **told: object) -> None:
+        at = datetime.now().astimezone().isoformat(timespec="seconds")
+        printed(dumps({"event": event, "at": at, **told}))
 
 
 class LiveTable:

@@ -44,6 +44,7 @@ class Wishes:
     demo: bool = False
     exit_when_done: bool = False
     concurrency: int | None = None
+    json: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,7 +67,7 @@ def run(folder: Path, wishes: Wishes) -> int:
         CommandFailed, WrongUse: says what is in the way.
     """
     logging.getLogger("psycopg").addHandler(logging.NullHandler())  # it would tell of every connection we interrupt
-    interrupt, shown = Interrupt(), screen()
+    interrupt, shown = Interrupt(), screen(json=wishes.json)
     with interrupt.heeded():
         try:
             with ExitStack() as stack:
