@@ -40,7 +40,11 @@ class Limits:
     output: int | None = None
     """How many bytes it may print, stdout and stderr together."""
     disk: int | None = None
-    """How many bytes `folder` may hold, measured while it runs: now and then, and not to the byte."""
+    """
+    How many bytes `folder` may hold, measured while it runs: now and then, and not to the byte.
+
+    To the byte, it is how large each file may become that the command writes, wherever, and also a sparse one.
+    """
     folder: Path | None = None
     """What is measured; by itself, the folder that the command runs in."""
 
@@ -70,11 +74,11 @@ class Gauge:
         disk = self._limits.wall.at if self._disk is None else self._disk.due
         return min(self._limits.wall.at, idle, disk)
 
-    def count(self, chunk: bytes) -> None:
-        """Count what was printed, and that something was."""
+    def count(self, chunk: bytes, *, unread: int = 0) -> None:
+        """Count what was printed, and that something was; `unread` is how much more waits to be read, if known."""
         self._heard = monotonic()
         self._printed += len(chunk)
-        if self._limits.output is not None and self._printed > self._limits.output:
+        if self._limits.output is not None and self._printed + unread > self._limits.output:
             raise LimitReached("output", f"It printed more than {spoken_size(self._limits.output)}, so it was stopped.")
 
     def check(self) -> None:

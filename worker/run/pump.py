@@ -1,25 +1,23 @@
 """One loop runs every child process: it reads its output, ticks, enforces limits, and ends the whole tree."""
 
-import os
 import selectors
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
 
 from worker.run.limits import Deadline, Gauge, LimitReached, Limits
-from worker.run.streams import Collected, Errors, Lines, Sink
+from worker.run.streams import Collected, Errors, Lines, Piped, Sink, Stream, Tailed
 from worker.sandbox.base import Child, Sandbox
 from worker.sandbox.command import Command, Completed
 
 __all__ = ["Deadline", "LimitReached", "Limits", "Pump"]
 
-CHUNK = 2**16
-"""Bytes read at once; between two reads, and between two lines, the loop may tick."""
 GRACE = timedelta(milliseconds=500)
 """Between SIGTERM and SIGKILL, so that a cancelled tree is gone well within 2 s."""
 LOOK = 0.05
-"""Seconds to sleep at most where the end of a child wakes nobody (not Linux)."""
+"""Seconds to sleep at most where nothing tells that a file has grown, or (not Linux) that a child has ended."""
 
 
 class Pump:
@@ -60,34 +58,36 @@ class Pump:
         """
         stdout: Sink = Collected() if on_line is None else Lines(self._ticking(on_line))
         stderr = Errors(None if on_error_line is None else Lines(self._ticking(on_error_line)))
-        with ended(sandbox.start(command)) as child, closing(Gauge(limits, limits.folder or command.cwd)) as gauge:
-            code = self._see_out(child, {child.stdout: stdout, child.stderr: stderr}, gauge)
+        started = sandbox.start(replace(command, largest=limits.disk))
+        with ended(started) as child, closing(Gauge(limits, limits.folder or command.cwd)) as gauge:
+            output = Tailed(child.stdout) if command.tail else Piped(child.stdout)
+            streams = (Stream(source=output, sink=stdout), Stream(source=Piped(child.stderr), sink=stderr))
+            code = self._see_out(child, streams, gauge)
         return Completed(returncode=code, stdout=stdout.kept, stderr=stderr.kept)
 
-    def _see_out(self, child: Child, sinks: Mapping[int, Sink], gauge: Gauge) -> int:
+    def _see_out(self, child: Child, streams: Sequence[Stream], gauge: Gauge) -> int:
+        piped = {stream.source.fd: stream for stream in streams if stream.source.fd is not None}
+        tailed = [stream for stream in streams if stream.source.fd is None]
         with selectors.DefaultSelector() as selector:
-            for fd in (*sinks, *self._wakers, *(() if child.exited is None else (child.exited,))):
-                selector.register(fd, selectors.EVENT_READ, sinks.get(fd))
+            for fd in (*piped, *self._wakers, *(() if child.exited is None else (child.exited,))):
+                selector.register(fd, selectors.EVENT_READ, piped.get(fd))
             while (code := child.poll()) is None:
                 self._tick()
-                for key, _ in selector.select(self._patience(child, gauge)):
+                for key, _ in selector.select(self._patience(child, gauge, tailed)):
                     self._answer(key, selector, gauge)
+                for stream in tailed:
+                    take(stream, gauge)
                 gauge.check()
-        for fd, sink in sinks.items():
-            drain(fd, sink, gauge)
+        for stream in streams:
+            drain(stream, gauge)
         return code
 
     def _answer(self, key: selectors.SelectorKey, selector: selectors.BaseSelector, gauge: Gauge) -> None:
         if key.fd in self._wakers:
             selector.unregister(key.fd)
             self._due = monotonic()
-        elif key.data is not None:
-            chunk = read(key.fd)
-            if chunk == b"":
-                selector.unregister(key.fd)
-            elif chunk:
-                key.data.feed(chunk)
-                gauge.count(chunk)
+        elif key.data is not None and take(key.data, gauge) == b"":
+            selector.unregister(key.fd)
 
     def _tick(self) -> None:
         if monotonic() >= self._due:
@@ -103,10 +103,12 @@ class Pump:
 
         return emit_and_tick
 
-    def _patience(self, child: Child, gauge: Gauge) -> float:
+    def _patience(self, child: Child, gauge: Gauge, tailed: Sequence[Stream]) -> float:
         """Seconds for which nothing needs to be done unless something happens."""
+        if any(stream.source.unread for stream in tailed):
+            return 0.0
         left = max(0.0, min(self._due, gauge.due) - monotonic())
-        return left if child.exited is not None else min(left, LOOK)
+        return min(left, LOOK) if tailed or child.exited is None else left
 
 
 @contextmanager
@@ -121,17 +123,17 @@ def ended(child: Child) -> Iterator[Child]:
         child.close()
 
 
-def drain(fd: int, sink: Sink, gauge: Gauge) -> None:
-    """Take what a child that is gone has left in its pipe."""
-    while chunk := read(fd):
-        sink.feed(chunk)
-        gauge.count(chunk)
-    sink.end()
+def take(stream: Stream, gauge: Gauge) -> bytes | None:
+    """Hand on what is there, at most a chunk; between two chunks, and between two lines, the loop may tick."""
+    chunk = stream.source.read()
+    if chunk:
+        gauge.count(chunk, unread=stream.source.unread)
+        stream.sink.feed(chunk)
+    return chunk
 
 
-def read(fd: int) -> bytes | None:
-    """What is there, at most a chunk; empty at the end of the stream, None if nothing is there yet."""
-    try:
-        return os.read(fd, CHUNK)
-    except BlockingIOError:
-        return None
+def drain(stream: Stream, gauge: Gauge) -> None:
+    """Take what a child that is gone has left behind."""
+    while take(stream, gauge):
+        pass
+    stream.sink.end()

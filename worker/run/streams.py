@@ -1,6 +1,8 @@
-"""Where the output of a child process goes: cut into lines, collected whole, or its end alone."""
+"""Where the output of a child comes from, a pipe or a file, and where it goes: into lines, whole, or its end alone."""
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from worker.run.limits import LimitReached, spoken_size
@@ -12,6 +14,67 @@ COLLECTED = 16 * 10**6
 """Bytes of output kept for a caller that does not read lines."""
 ERRORS = 64 * 10**3
 """Bytes kept of what was printed to stderr: the last ones, since the reason comes last."""
+
+
+CHUNK = 2**16
+"""Bytes read at once."""
+
+
+class Source(Protocol):
+    """Where one stream of a child comes from."""
+
+    @property
+    def fd(self) -> int | None:
+        """What becomes readable when there is something to read; None where nothing tells."""
+        ...
+
+    @property
+    def unread(self) -> int:
+        """How many bytes are known to wait."""
+        ...
+
+    def read(self) -> bytes | None:
+        """What is there, at most a chunk; None if nothing is yet, empty if nothing will be once the child is gone."""
+        ...
+
+
+class Piped:
+    """A pipe, which can be waited for."""
+
+    unread = 0
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def read(self) -> bytes | None:
+        """What is there; empty once nobody can write to it any more."""
+        try:
+            return os.read(self.fd, CHUNK)
+        except BlockingIOError:
+            return None
+
+
+class Tailed:
+    """A file that grows; nothing tells when. One that was emptied, as by `> /dev/stdout`, is read from its start."""
+
+    fd = None
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._read = 0
+
+    @property
+    def unread(self) -> int:
+        """What was written and not read."""
+        return max(0, os.fstat(self._file).st_size - self._read)
+
+    def read(self) -> bytes:
+        """What is new; empty if nothing is."""
+        if os.fstat(self._file).st_size < self._read:
+            self._read = 0
+        chunk = os.pread(self._file, CHUNK, self._read)
+        self._read += len(chunk)
+        return chunk
 
 
 class Sink(Protocol):
@@ -110,3 +173,11 @@ class Errors:
         """Hand on a last line that has no newline."""
         if self._lines:
             self._lines.end()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """One output of a child: where it comes from, and where it goes."""
+
+    source: Source
+    sink: Sink

@@ -11,7 +11,7 @@ class Child(Protocol):
 
     @property
     def stdout(self) -> int:
-        """The end to read its output from, non-blocking."""
+        """The end to read its output from, non-blocking; of a command that is tailed, the file that it goes to."""
         ...
 
     @property

@@ -15,6 +15,14 @@ class Command:
     stdin: bytes = b""
     memory: int | None = None
     """How many bytes of data each process of it may have, where the system can tell (Linux); None for any number."""
+    largest: int | None = None
+    """How many bytes each file may have that it writes, sparse ones too; None for any number."""
+    reads: tuple[Path, ...] = ()
+    """Files and folders of the host that it must see besides the system; it cannot write them."""
+    sockets: Mapping[int, Path] = field(default_factory=dict)
+    """Where it reaches programs of the host: a port of its loopback each, and the Unix socket that answers there."""
+    tail: bool = False
+    """Whether its output is a file that is read as it grows: some programs end without emptying a pipe."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

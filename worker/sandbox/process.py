@@ -1,5 +1,6 @@
 """A sandbox that isolates nothing: it runs programs as the worker's own user, and sees that all of them end."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -28,7 +29,8 @@ class ProcessSandbox:
         told, telling = os.pipe()
         with os.fdopen(told, "rb", buffering=0), ExitStack() as unless_started:
             control = unless_started.enter_context(os.fdopen(telling, "wb", buffering=0))
-            child = SupervisedChild(supervise(command, told), control)
+            tailed = unless_started.enter_context(output_file(command.cwd)) if command.tail else None
+            child = SupervisedChild(supervise(command, told, output=tailed), control, tailed=tailed)
             unless_started.pop_all()
         return child
 
@@ -36,16 +38,16 @@ class ProcessSandbox:
 class SupervisedChild:
     """A program, as its supervisor's parent sees it: both have ended when the supervisor has."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: IO[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], control: IO[bytes], *, tailed: IO[bytes] | None) -> None:
         self._process = process
         self._control = control
-        self._stdout = nonblocking(process.stdout)
+        self._stdout = tailed or nonblocking(process.stdout)
         self._stderr = nonblocking(process.stderr)
         self._exited = pidfd(process.pid)
 
     @property
     def stdout(self) -> int:
-        """The end to read its output from."""
+        """The end to read its output from, or the file that it goes to."""
         return self._stdout.fileno()
 
     @property
@@ -87,23 +89,24 @@ class SupervisedChild:
             self._process.wait()
 
 
-def supervise(command: Command, told: int) -> subprocess.Popen[bytes]:
+def supervise(command: Command, told: int, *, output: IO[bytes] | None) -> subprocess.Popen[bytes]:
     """
-    The supervisor, started for `command` in a session of its own and listening at `told`.
+    The supervisor, started for `command` in a session of its own and listening at `told`; it prints to `output`.
 
     It is given the command's environment as its own, so that nothing of ours is to be read from it either.
     """
-    locale, memory = command.env.get("LC_CTYPE", ""), "" if command.memory is None else str(command.memory)
+    locale = command.env.get("LC_CTYPE", "")
+    bounds = ("" if bound is None else str(bound) for bound in (command.memory, command.largest))
     with input_file(command.stdin) as stdin:
         return subprocess.Popen(
-            (sys.executable, "-I", "-S", SUPERVISOR, str(told), locale, memory, *command.argv),
+            (sys.executable, "-I", "-S", SUPERVISOR, str(told), locale, *bounds, *command.argv),
             bufsize=0,
             cwd=command.cwd,
             env=command.env,
             pass_fds=(told,),
             start_new_session=True,
             stdin=stdin,
-            stdout=subprocess.PIPE,
+            stdout=output or subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
 
@@ -115,6 +118,17 @@ def input_file(content: bytes) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
     file.write(content)
     file.seek(0)
+    return file
+
+
+def output_file(folder: Path) -> IO[bytes]:
+    """
+    A nameless file on the file system of `folder`, to be read while it is written.
+
+    Whoever writes appends, so that a program and those that it starts do not overwrite each other.
+    """
+    file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # the child closes it
+    fcntl.fcntl(file, fcntl.F_SETFL, fcntl.fcntl(file, fcntl.F_GETFL) | os.O_APPEND)
     return file
 
 

@@ -1,7 +1,7 @@
 """
 A program that runs another one and, however that ends, leaves no descendant of it behind.
 
-    python -I -S supervisor.py CONTROL LC_CTYPE MEMORY PROGRAM [ARGUMENT…]
+    python -I -S supervisor.py CONTROL LC_CTYPE MEMORY LARGEST PROGRAM [ARGUMENT…]
 
 It is started in a session, a folder and an environment that are PROGRAM's own, and imports next to nothing: it
 starts with every command of every run. It ends PROGRAM and all its descendants, also those that called setsid or
@@ -10,7 +10,8 @@ line arrives there: how many seconds the tree has between SIGTERM and SIGKILL. I
 128 + N where signal N ended that; 127 and 126 say, as in a shell, that there was nothing to start.
 
 LC_CTYPE is PROGRAM's (empty: unset), because Python sets a value of its own at start (PEP 538). MEMORY is how many
-bytes of data each of PROGRAM's processes may have on Linux (empty: any number).
+bytes of data each of PROGRAM's processes may have on Linux, LARGEST how many each file that they write (empty: any
+number).
 
 On Linux it is a child subreaper: whatever loses its parent becomes its child, so that "no child left" means "no
 descendant left". Elsewhere it is best effort: the process group of PROGRAM, which setsid escapes. Nowhere is it
@@ -115,12 +116,12 @@ class Tree:
             stopped |= running
 
 
-def main(control: int, locale: str, memory: str, argv: list[str]) -> int:
+def main(control: int, locale: str, bounds: list[str], argv: list[str]) -> int:
     """Run `argv` to its end, or to the end that is asked for; the exit code."""
     if LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     bells = Bells(control)
-    tree = Tree(start(argv, environment(locale), memory))
+    tree = Tree(start(argv, environment(locale), bounds))
     while tree.lives() and tree.code is None and bells.grace is None:
         bells.wait()
     end(tree, bells)
@@ -145,18 +146,18 @@ def end(tree: Tree, bells: Bells) -> None:
         tree.send(signal.SIGKILL)
 
 
-def start(argv: list[str], env: dict[bytes, bytes], memory: str) -> int:
+def start(argv: list[str], env: dict[bytes, bytes], bounds: list[str]) -> int:
     """Start the program in a process group of its own; the answer is its pid."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     supervisor = os.getpid()
     pid = os.fork()
     if pid == 0:
-        become(argv, env, memory, supervisor)
+        become(argv, env, bounds, supervisor)
     return pid
 
 
-def become(argv: list[str], env: dict[bytes, bytes], memory: str, supervisor: int) -> None:
+def become(argv: list[str], env: dict[bytes, bytes], bounds: list[str], supervisor: int) -> None:
     """In the new process: drop what was inherited, then be the program; never come back."""
     try:
         os.setpgid(0, 0)
@@ -164,7 +165,7 @@ def become(argv: list[str], env: dict[bytes, bytes], memory: str, supervisor: in
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == supervisor:
             forget_signals()
-            bound(memory)
+            bound(*bounds)
             os.execvpe(argv[0], argv, env)  # noqa: S606  # the program itself, without a shell
     except OSError as error:
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode(errors="backslashreplace"))
@@ -182,10 +183,19 @@ def forget_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def bound(memory: str) -> None:
-    """Bound the data of this process and of all that it starts; elsewhere than on Linux the bound means little."""
+def bound(memory: str, largest: str) -> None:
+    """Bound this process and all that it starts; elsewhere than on Linux a bound of memory means little."""
     if LINUX and memory:
-        resource.setrlimit(resource.RLIMIT_DATA, (int(memory), int(memory)))
+        lower(resource.RLIMIT_DATA, int(memory))
+    if largest:
+        lower(resource.RLIMIT_FSIZE, int(largest))
+
+
+def lower(limit: int, to: int) -> None:
+    """Set a limit to this, or leave it where it is lower already: nobody but root may raise one."""
+    _, hard = resource.getrlimit(limit)
+    to = to if hard == resource.RLIM_INFINITY else min(to, hard)
+    resource.setrlimit(limit, (to, to))
 
 
 def environment(locale: str) -> dict[bytes, bytes]:
@@ -231,4 +241,4 @@ def prctl(option: int, value: int) -> None:
 
 
 if __name__ == "__main__":
-    os._exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))  # nothing to flush, so no tidy exit
+    os._exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:5], sys.argv[5:]))  # nothing to flush, so no tidy exit
