@@ -13,15 +13,16 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
-from db import catalog
+from db import catalog, vector
 from db.engine import engine
 from db.errors import PoolerRefused, UpgradeBusy
 from db.migrations.created import TIMEOUTS
-from db.models import Base
+from db.models import Base, CreatedObject
 from db.url import DatabaseUrl
 
 HERE = Path(__file__).parent
@@ -30,6 +31,8 @@ LOCK = int.from_bytes(b"codingit")
 """The advisory lock that two upgrades of one database contend for."""
 LOCK_WITHIN = 300.0
 """Seconds that an upgrade waits for another one."""
+VERSIONS_IN = "worker"
+"""The schema in which Alembic keeps its version."""
 TABLES = frozenset(table.fullname for table in Base.metadata.tables.values())
 
 
@@ -45,6 +48,9 @@ def upgrade(url: DatabaseUrl) -> str:
     """
     with _exclusive(url) as connection:
         command.upgrade(_config(connection), "head")
+        with Operations.context(MigrationContext.configure(connection)):
+            vector.install()
+        connection.commit()
         _install_protocol(connection)
         return _version(connection) or ""
 
@@ -80,7 +86,7 @@ def differences(url: DatabaseUrl) -> list[str]:
         # With nothing of ours on the search path, every name is reflected with its schema, as the models write it.
         connection.execute(text("SET search_path = pg_catalog"))
         connection.dialect.default_schema_name = "pg_catalog"
-        context = MigrationContext.configure(connection, opts=scope())
+        context = MigrationContext.configure(connection, opts=_scope(connection))
         found = [_sentence(change) for change in compare_metadata(context, Base.metadata)]
         made = _made(connection)
         if made.get("protocol") != _fingerprint():
@@ -90,19 +96,24 @@ def differences(url: DatabaseUrl) -> list[str]:
         return found
 
 
-def scope() -> dict[str, Any]:
-    """What Alembic compares, and where it keeps its version: our tables in every schema, nobody else's."""
-    return {
-        "target_metadata": Base.metadata,
-        "version_table_schema": "worker",
-        "include_schemas": True,
-        "include_object": _is_ours,
-    }
+def left_out(url: DatabaseUrl) -> list[str]:
+    """What an upgrade could not make here, and how to have it made later, a sentence each."""
+    with _connected(url) as connection:
+        return [sentence for sentence in (vector.left_out(connection),) if sentence]
 
 
-def _is_ours(thing: Any, name: str | None, kind: str, reflected: bool, counterpart: Any) -> bool:  # noqa: ARG001, FBT001 - Alembic's signature
-    table = thing if kind == "table" else getattr(thing, "table", None)
-    return table is None or f"{table.schema}.{table.name}" in TABLES
+def _scope(connection: Connection) -> dict[str, Any]:
+    """What Alembic compares: the tables in `public` and `worker`, and those of Supabase's schemas that we made."""
+    made = set(connection.scalars(select(CreatedObject.name).where(CreatedObject.kind == "table")))
+    compared = {table for table in TABLES if table in made or not table.startswith(("auth.", "storage."))}
+    if vector.left_out(connection):
+        compared.discard(vector.TABLE)
+
+    def ours(thing: Any, name: str | None, kind: str, reflected: bool, counterpart: Any) -> bool:  # noqa: ARG001, FBT001 - Alembic's signature
+        table = thing if kind == "table" else getattr(thing, "table", None)
+        return table is None or f"{table.schema}.{table.name}" in compared
+
+    return {"target_metadata": Base.metadata, "include_schemas": True, "include_object": ours}
 
 
 @contextmanager
@@ -142,7 +153,7 @@ def _config(connection: Connection | None) -> Config:
 
 
 def _version(connection: Connection) -> str | None:
-    context = MigrationContext.configure(connection, opts={"version_table_schema": "worker"})
+    context = MigrationContext.configure(connection, opts={"version_table_schema": VERSIONS_IN})
     version = context.get_current_revision()
     connection.rollback()
     return version

@@ -1,9 +1,11 @@
 """Makes what is absent and records it, so that a downgrade removes what we made and nothing else."""
 
+import re
 from collections.abc import Mapping
 
 from alembic import op
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 TIMEOUTS = ("SET lock_timeout = '4s'", "SET statement_timeout = '30s'")
 """What every other statement of a migration keeps to: live traffic waits behind its locks."""
@@ -14,16 +16,21 @@ EXISTS: Mapping[str, str] = {
     "index": "SELECT to_regclass(:name) IS NOT NULL",
     "type": "SELECT to_regtype(:name) IS NOT NULL",
     "function": "SELECT to_regprocedure(:name) IS NOT NULL",
+    "extension": "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = :name)",
 }
+UNLESS_NEEDED = "DO $$ BEGIN {}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $$"
 REMOVE: Mapping[str, str] = {
-    "role": "DO $$ BEGIN DROP OWNED BY {0}; DROP ROLE {0}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $$",
-    "schema": "DROP SCHEMA IF EXISTS {0}",
+    "role": UNLESS_NEEDED.format("DROP OWNED BY {0}; DROP ROLE {0}"),
+    "schema": UNLESS_NEEDED.format("DROP SCHEMA IF EXISTS {0}"),
+    "extension": UNLESS_NEEDED.format("DROP EXTENSION IF EXISTS {0}"),
     "table": "DROP TABLE IF EXISTS {0}",
     "index": "DROP INDEX IF EXISTS {0}",
     "type": "DROP TYPE IF EXISTS {0}",
     "function": "DROP FUNCTION IF EXISTS {0}",
 }
-"""How each kind goes. A role that another database of the server still needs stays."""
+"""How each kind goes. A role, schema or extension that somebody else needs by now stays."""
+REFUSED = "42501"
+CLOSED = "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY;REVOKE ALL ON {0} FROM PUBLIC, anon, authenticated"
 
 
 def absent(kind: str, name: str) -> bool:
@@ -40,6 +47,47 @@ def make(kind: str, name: str, *statements: str) -> bool:
     record = text("INSERT INTO worker.created_objects (kind, name) VALUES (:kind, :name)")
     op.get_bind().execute(record, {"kind": kind, "name": name})
     return True
+
+
+def make_tables(script: str) -> list[str]:
+    """
+    Make those tables of `script` that are absent, closed to the app's users until rights are declared.
+
+    Each begins with a line of its name, as `-- public.teams`; answers the names of those made.
+    """
+    return [
+        name
+        for name, block in tables_of(script).items()
+        if make("table", name, *filter(str.strip, block.split(";\n")), *CLOSED.format(name).split(";"))
+    ]
+
+
+def remove_tables(script: str) -> None:
+    """Remove those tables of `script` that we made."""
+    remove("table", *reversed(tables_of(script)))
+
+
+def tables_of(script: str) -> dict[str, str]:
+    """The SQL that makes each table, in the order of the script."""
+    pieces = re.split(r"^-- (\S+)$", script, flags=re.MULTILINE)[1:]
+    return dict(zip(pieces[::2], pieces[1::2], strict=True))
+
+
+def ours(kind: str, name: str) -> bool:
+    """Whether we made it."""
+    recorded = text("SELECT EXISTS (SELECT FROM worker.created_objects WHERE kind = :kind AND name = :name)")
+    return bool(op.get_bind().scalar(recorded, {"kind": kind, "name": name}))
+
+
+def make_if_allowed(kind: str, name: str, *statements: str) -> bool:
+    """As `make`, for what can be done without: answers False where we lack the right to it."""
+    try:
+        with op.get_bind().begin_nested():
+            return make(kind, name, *statements)
+    except DBAPIError as fault:
+        if getattr(fault.orig, "sqlstate", None) != REFUSED:
+            raise
+        return False
 
 
 def remove(kind: str, *names: str) -> None:

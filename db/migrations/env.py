@@ -2,11 +2,11 @@
 
 from alembic import context
 
-from db.migrate import scope
+from db.migrate import VERSIONS_IN
 
 context.configure(
     connection=context.config.attributes["connection"],
     transaction_per_migration=True,
-    **scope(),
+    version_table_schema=VERSIONS_IN,
 )
 context.run_migrations()

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Index, Sequence, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models.base import Base, Count, CreatedNow, Timestamp
+from db.models.base import Base, Count, Now, Timestamp
 
 FENCES = Sequence("fences", schema="worker", metadata=Base.metadata)
 
@@ -61,7 +61,7 @@ class Run(Base):
     celery_id: Mapped[str | None]
     agent: Mapped[str | None]
     model: Mapped[str | None]
-    started_at: Mapped[CreatedNow]
+    started_at: Mapped[Now]
     finished_at: Mapped[Timestamp | None]
     outcome: Mapped[str | None]
     error: Mapped[str | None]
@@ -90,4 +90,4 @@ class CreatedObject(Base):
 
     kind: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
-    created_at: Mapped[CreatedNow]
+    created_at: Mapped[Now]

@@ -20,7 +20,9 @@ def upgrade(*, json: Json = False) -> None:
 
     with explained():
         version = migrate.upgrade(owners_database())
-    report({"version": version}, f"The database is at version {version}.{next_step()}", json=json)
+        missing = migrate.left_out(owners_database())
+    words = "\n".join([f"The database is at version {version}.{next_step()}", *missing])
+    report({"version": version, "left_out": missing}, words, json=json)
 
 
 def next_step() -> str:

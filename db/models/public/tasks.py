@@ -1,15 +1,11 @@
 """`public.tasks`: what users ask coding agents to do, and the queue that this worker serves."""
 
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
-from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Enum, ForeignKey, Identity, Index, func, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import CheckConstraint, Identity, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models.base import Base, Count, CreatedNow
+from db.models.base import Base, Big, Count, Json, Now, Owner, enumeration
 
 
 class TaskStatus(StrEnum):
@@ -21,9 +17,7 @@ class TaskStatus(StrEnum):
     ERROR = "error"
 
 
-STATUS = Enum(
-    TaskStatus, name="task_status_enum", schema="public", values_callable=lambda kinds: [k.value for k in kinds]
-)
+STATUS = enumeration(TaskStatus, "task_status_enum")
 PENDING = text("status = 'pending'")
 
 
@@ -46,8 +40,8 @@ class Task(Base):
         {"schema": "public"},
     )
 
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    user_id: Mapped[UUID] = mapped_column(ForeignKey("auth.users.id", ondelete="CASCADE"))
+    id: Mapped[Big] = mapped_column(Identity(always=True), primary_key=True)
+    user_id: Mapped[Owner]
     status: Mapped[TaskStatus] = mapped_column(STATUS, server_default=text("'pending'::public.task_status_enum"))
     progress: Mapped[Count]
     prompt: Mapped[str]
@@ -56,6 +50,6 @@ class Task(Base):
     selected_model: Mapped[str | None]
     sandbox_url: Mapped[str | None]
     branch_name: Mapped[str | None]
-    logs: Mapped[Any | None] = mapped_column(JSONB, server_default=text("'[]'::jsonb"))
-    created_at: Mapped[CreatedNow]
-    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    logs: Mapped[Json | None] = mapped_column(server_default=text("'[]'::jsonb"))
+    created_at: Mapped[Now]
+    updated_at: Mapped[Now]
