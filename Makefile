@@ -18,7 +18,7 @@ run: .venv/run.stamp ## set everything up and watch the demo: six tasks from pen
 	@$(BIN)/codingit-worker up --demo $(ARGS)
 
 test: .venv/dev.stamp ## set everything up and run all tests on real servers
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadscope $(ARGS)
 
 chaos: .venv/dev.stamp ## 300 tasks and faults of every kind: make chaos SEED=42 TASKS=100
 	@$(if $(SEED),SEED=$(SEED)) $(if $(TASKS),TASKS=$(TASKS)) $(BIN)/python -m pytest tests/chaos -s $(ARGS)
