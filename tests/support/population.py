@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import BigInteger, Column, Connection, DateTime, Enum, Integer, Table, Uuid, func, inspect, select
 from sqlalchemy.dialects.postgresql import INET, JSONB, insert
+from sqlalchemy.types import TypeEngine
 
 from db.models import Base
 
@@ -24,6 +25,13 @@ CHOSEN: Mapping[str, str] = {
     "workflow_executions.status": "running",
 }
 """Where a CHECK wants one of a few words."""
+PLAIN: Mapping[type[TypeEngine[Any]], Any] = {
+    Uuid: func.gen_random_uuid(),
+    DateTime: func.now(),
+    Integer: 1,
+    JSONB: {},
+    INET: "127.0.0.1",
+}
 OWNERS = frozenset({"user_id", "owner", "owner_id"})
 """Columns that name a user, with a foreign key or without."""
 
@@ -67,18 +75,7 @@ def _value(column: Column[Any], user: UUID, made: Mapping[str, Any]) -> Any:
 
 
 def _some(column: Column[Any], user: UUID) -> Any:
-    match column.type:
-        case Enum():
-            return column.type.enums[0]
-        case Uuid():
-            return uuid4()
-        case DateTime():
-            return func.now()
-        case Integer():
-            return 1
-        case JSONB():
-            return {}
-        case INET():
-            return "127.0.0.1"
-        case _:
-            return f"{column.name} of {user}"
+    if isinstance(column.type, Enum):
+        return column.type.enums[0]
+    plain = next((value for kind, value in PLAIN.items() if isinstance(column.type, kind)), None)
+    return f"{column.name} of {user}" if plain is None else plain
