@@ -162,11 +162,16 @@ def _version(connection: Connection) -> str | None:
 def _install_protocol(connection: Connection) -> None:
     # Through psycopg itself, which takes many statements at once and leaves colons and percent signs alone.
     made = _made(connection)
-    if made.get("protocol") != _fingerprint() or made.get("functions") != catalog.fingerprints(connection)["functions"]:
+    wanted = {
+        "version": newest(),
+        "protocol": _fingerprint(),
+        "functions": catalog.fingerprints(connection)["functions"],
+    }
+    if wanted.items() - made.items():
         psycopg_connection = connection.connection.driver_connection
         assert isinstance(psycopg_connection, psycopg.Connection)  # noqa: S101 - for the type checker
         psycopg_connection.execute(PROTOCOL.encode())
-        now = {"protocol": _fingerprint(), **catalog.fingerprints(connection)}
+        now = {**wanted, **catalog.fingerprints(connection)}
         psycopg_connection.execute(sql.SQL("COMMENT ON SCHEMA worker IS {}").format(json.dumps(now)))
     connection.commit()
 

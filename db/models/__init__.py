@@ -37,7 +37,7 @@ from db.models.public.threads import ConversationThread, ThreadMessage, ThreadSu
 from db.models.public.workflows import Workflow, WorkflowExecution, WorkflowTemplate
 from db.models.public.workspace import WorkspaceFile
 from db.models.storage import Bucket, BucketType, MultipartUpload, MultipartUploadPart, StoredObject
-from db.models.worker import CreatedObject, Lease, Run, Turn
+from db.models.worker import CreatedObject, Lease, OrphanedFile, Run, ScheduleSlot, Turn
 
 __all__ = [
     "ApiKey",
@@ -66,11 +66,13 @@ __all__ = [
     "MultipartUpload",
     "MultipartUploadPart",
     "OneTimeToken",
+    "OrphanedFile",
     "Profile",
     "Project",
     "ProjectStatus",
     "RefreshToken",
     "Run",
+    "ScheduleSlot",
     "StoredObject",
     "SubscriptionEvent",
     "SubscriptionStatus",

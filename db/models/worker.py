@@ -1,4 +1,4 @@
-"""Schema `worker`: who runs what, what was run, and whose turn it is. Nothing of it is visible to the app's users."""
+"""Schema `worker`: who runs what, what was run, whose turn it is, what was cleaned up. Hidden from the app's users."""
 
 from typing import Any
 from uuid import UUID
@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, CheckConstraint, Index, Sequence, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.models.base import Base, Count, Now, Timestamp
+from db.models.base import Base, Count, Json, Now, Timestamp
 
 FENCES = Sequence("fences", schema="worker", metadata=Base.metadata)
 
@@ -80,6 +80,50 @@ class Turn(Base):
 
     one: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
     user_id: Mapped[UUID]
+
+
+class ScheduleSlot(Base):
+    """
+    One period of one job of the schedule, done once however many beats there are; kept as history.
+
+    `scheduled_for` is when it was due. One without `finished_at` goes on, or was cut short.
+    """
+
+    __tablename__ = "schedule_slots"
+    __table_args__ = (
+        Index("schedule_slots_taken_at", "taken_at"),
+        {"schema": "worker"},
+    )
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    scheduled_for: Mapped[Timestamp] = mapped_column(primary_key=True)
+    taken_at: Mapped[Now]
+    finished_at: Mapped[Timestamp | None]
+    holder: Mapped[str]
+    report: Mapped[Json | None]
+
+
+class OrphanedFile(Base):
+    """
+    A stored file whose row is gone, and that is still to be deleted.
+
+    The owner is part of its key: what one user's row names must never stand in the way of the file's own owner.
+    """
+
+    __tablename__ = "orphaned_files"
+    __table_args__ = (
+        Index("orphaned_files_not_before", "not_before"),
+        {"schema": "worker"},
+    )
+
+    bucket: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[UUID] = mapped_column(primary_key=True)
+    project: Mapped[UUID]
+    added_at: Mapped[Now]
+    attempts: Mapped[Count]
+    not_before: Mapped[Now]
+    last_error: Mapped[str | None]
 
 
 class CreatedObject(Base):
