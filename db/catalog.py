@@ -1,12 +1,11 @@
-"""What Alembic does not compare, as the catalog has it: functions, triggers, constraints, rights, policies, a role."""
+"""What Alembic does not compare of the queue's own, as the catalog has it: functions, a trigger, rights, a role."""
 
 import hashlib
 from collections.abc import Mapping
 
 from sqlalchemy import Connection, text
 
-OURS = "('public.tasks'::regclass, 'worker.leases'::regclass, 'worker.runs'::regclass, 'worker.turn'::regclass)"
-RELATIONS = f"SELECT oid FROM pg_class WHERE oid IN {OURS} OR relnamespace = 'worker'::regnamespace"  # noqa: S608 - of constants
+TABLES = "SELECT oid FROM pg_class WHERE relnamespace = 'worker'::regnamespace"
 
 PARTS: Mapping[str, str] = {
     "functions": """
@@ -17,14 +16,9 @@ PARTS: Mapping[str, str] = {
         WHERE tgrelid = 'public.tasks'::regclass AND tgname = 'worker_ring_for_pending'""",
     "constraints": f"""
         SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
-        WHERE conrelid IN ({RELATIONS}) AND contype <> 'n' ORDER BY 1, 2""",  # noqa: S608 - of constants
-    "row level security": """
-        SELECT relrowsecurity, relforcerowsecurity, (
-            SELECT array_agg((polname, polcmd, polpermissive, polroles::regrole[], pg_get_expr(polqual, polrelid),
-                pg_get_expr(polwithcheck, polrelid)) ORDER BY polname) FROM pg_policy WHERE polrelid = pg_class.oid)
-        FROM pg_class WHERE oid = 'public.tasks'::regclass""",
+        WHERE conrelid IN ({TABLES}) AND contype <> 'n' ORDER BY 1, 2""",  # noqa: S608 - of constants
     "rights": f"""
-        SELECT oid::regclass, relacl FROM pg_class WHERE oid IN ({RELATIONS}) AND relkind IN ('r', 'S')
+        SELECT oid::regclass, relacl FROM pg_class WHERE oid IN ({TABLES}) AND relkind IN ('r', 'S')
         UNION ALL SELECT 0::regclass, nspacl FROM pg_namespace WHERE nspname = 'worker' ORDER BY 1""",  # noqa: S608 - of constants
     "role task_worker": """
         SELECT rolcanlogin, rolsuper, rolinherit, rolconfig FROM pg_roles WHERE rolname = 'task_worker'""",

@@ -3,26 +3,27 @@
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, text
 
 from db import catalog, vector
+from db.declared.finding import Finding
+from db.declared.findings import findings
+from db.declared.harden import Outcome, mended
+from db.declared.install import install
 from db.engine import engine
 from db.errors import PoolerRefused, UpgradeBusy
 from db.migrations.created import TIMEOUTS
-from db.models import Base, CreatedObject
 from db.url import DatabaseUrl
 
 HERE = Path(__file__).parent
@@ -33,12 +34,11 @@ LOCK_WITHIN = 300.0
 """Seconds that an upgrade waits for another one."""
 VERSIONS_IN = "worker"
 """The schema in which Alembic keeps its version."""
-TABLES = frozenset(table.fullname for table in Base.metadata.tables.values())
 
 
 def upgrade(url: DatabaseUrl) -> str:
     """
-    Migrate to this release's version and install its protocol; answers the version.
+    Migrate to this release's version, install its protocol, and make so what is declared; answers the version.
 
     Safe to repeat, and to run twice at once.
 
@@ -52,6 +52,7 @@ def upgrade(url: DatabaseUrl) -> str:
             vector.install()
         connection.commit()
         _install_protocol(connection)
+        install(connection)
         return _version(connection) or ""
 
 
@@ -75,45 +76,47 @@ def newest() -> str:
     return ScriptDirectory.from_config(_config(None)).get_current_head() or ""
 
 
-def differences(url: DatabaseUrl) -> list[str]:
-    """How the database differs from what this release expects, a sentence each; empty when it is right."""
+def differences(url: DatabaseUrl) -> list[Finding]:
+    """How the database differs from what this release expects; empty when it is right."""
     with _connected(url) as connection:
-        version = _version(connection)
-        if version != newest():
-            return [
-                f"It is at version {version or 'none'}, this release needs {newest()}. Run: codingit-worker db upgrade"
-            ]
-        # With nothing of ours on the search path, every name is reflected with its schema, as the models write it.
-        connection.execute(text("SET search_path = pg_catalog"))
-        connection.dialect.default_schema_name = "pg_catalog"
-        context = MigrationContext.configure(connection, opts=_scope(connection))
-        found = [_sentence(change) for change in compare_metadata(context, Base.metadata)]
-        made = _made(connection)
-        if made.get("protocol") != _fingerprint():
-            found.append("The protocol's functions are another release's. Run: codingit-worker db upgrade")
-        parts = catalog.fingerprints(connection)
-        found += [f"Changed since the last upgrade: {part}" for part in parts if parts[part] != made.get(part)]
-        return found
+        return _differences(connection)
+
+
+def harden(url: DatabaseUrl, names: Collection[str]) -> Iterator[Outcome]:
+    """
+    Mend those differences that have one of these names, and tell what became of each, in turn.
+
+    Raises:
+        PoolerRefused: the address is a transaction pooler's.
+        UpgradeBusy: an upgrade goes on, for too long.
+    """
+    with _exclusive(url) as connection:
+        chosen = [finding for finding in _differences(connection) if finding.name in names]
+        connection.commit()
+        yield from mended(connection, chosen)
+
+
+def _differences(connection: Connection) -> list[Finding]:
+    version = _version(connection)
+    if version != newest():
+        words = f"It is at version {version or 'none'}, this release needs {newest()}. Run: codingit-worker db upgrade"
+        return [Finding(name="version", sentence=words)]
+    found = findings(connection)
+    made = _made(connection)
+    if made.get("protocol") != _fingerprint():
+        words = "The protocol's functions are another release's. Run: codingit-worker db upgrade"
+        found.append(Finding(name="protocol", sentence=words))
+    parts = catalog.fingerprints(connection)
+    changed = (part for part in parts if parts[part] != made.get(part))
+    return found + [
+        Finding(name=f"worker:{part}", sentence=f"Changed since the last upgrade: {part}") for part in changed
+    ]
 
 
 def left_out(url: DatabaseUrl) -> list[str]:
     """What an upgrade could not make here, and how to have it made later, a sentence each."""
     with _connected(url) as connection:
         return [sentence for sentence in (vector.left_out(connection),) if sentence]
-
-
-def _scope(connection: Connection) -> dict[str, Any]:
-    """What Alembic compares: the tables in `public` and `worker`, and those of Supabase's schemas that we made."""
-    made = set(connection.scalars(select(CreatedObject.name).where(CreatedObject.kind == "table")))
-    compared = {table for table in TABLES if table in made or not table.startswith(("auth.", "storage."))}
-    if vector.left_out(connection):
-        compared.discard(vector.TABLE)
-
-    def ours(thing: Any, name: str | None, kind: str, reflected: bool, counterpart: Any) -> bool:  # noqa: ARG001, FBT001 - Alembic's signature
-        table = thing if kind == "table" else getattr(thing, "table", None)
-        return table is None or f"{table.schema}.{table.name}" in compared
-
-    return {"target_metadata": Base.metadata, "include_schemas": True, "include_object": ours}
 
 
 @contextmanager
@@ -187,10 +190,3 @@ def _made(connection: Connection) -> dict[str, str]:
 
 def _fingerprint() -> str:
     return hashlib.sha256(PROTOCOL.encode()).hexdigest()[:16]
-
-
-def _sentence(change: Any) -> str:
-    # Alembic answers tuples of (verb, things…), or a list of them for one column.
-    verb, *things = change[0] if isinstance(change, list) else change
-    named = ", ".join(str(getattr(thing, "name", thing)) for thing in things if thing is not None)
-    return f"{verb.replace('_', ' ')}: {named}"

@@ -27,8 +27,10 @@ REMOVE: Mapping[str, str] = {
     "index": "DROP INDEX IF EXISTS {0}",
     "type": "DROP TYPE IF EXISTS {0}",
     "function": "DROP FUNCTION IF EXISTS {0}",
+    "routine": UNLESS_NEEDED.format("DROP FUNCTION IF EXISTS {0}"),
+    "trigger": "DROP TRIGGER IF EXISTS {0}",
 }
-"""How each kind goes. A role, schema or extension that somebody else needs by now stays."""
+"""How each kind goes. What somebody else needs by now stays, of roles, schemas, extensions and declared functions."""
 REFUSED = "42501"
 CLOSED = "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY;REVOKE ALL ON {0} FROM PUBLIC, anon, authenticated"
 
@@ -96,6 +98,22 @@ def remove(kind: str, *names: str) -> None:
     for name in names:
         if op.get_bind().execute(forget, {"kind": kind, "name": name}).rowcount:
             op.execute(REMOVE[kind].format(name))
+
+
+def remove_declared() -> None:
+    """
+    Remove the functions and triggers that `db.declared` made; it makes them anew at the next upgrade.
+
+    A function that a table of ours still needs would stay: call this again once the table is gone.
+    """
+    recorded = text(
+        "SELECT kind, name FROM worker.created_objects WHERE kind IN ('trigger', 'routine') ORDER BY kind DESC"
+    )
+    for kind, name in op.get_bind().execute(recorded).all():
+        op.execute(REMOVE[kind].format(name))
+    op.execute("DELETE FROM worker.created_objects WHERE kind = 'trigger'")
+    op.execute("DELETE FROM worker.created_objects WHERE kind = 'routine' AND to_regprocedure(name) IS NULL")
+    remove("schema", "rls")
 
 
 def make_index_concurrently(name: str, definition: str) -> None:

@@ -1,14 +1,20 @@
 """`codingit-worker db`: migrations, and how a database differs from what this release needs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from dataclasses import asdict
+from textwrap import indent
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli.addresses import owners_database
 from worker.cli.output import Json, report
 from worker.errors import CommandFailed, WrongUse
+
+if TYPE_CHECKING:
+    from db.declared.finding import Finding
+    from db.declared.harden import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Bring the database to this release's version, and check it.")
 
@@ -64,14 +70,62 @@ def current(*, json: Json = False) -> None:
 
 @app.command()
 def check(*, json: Json = False) -> None:
-    """Exit with 1 and say what differs, if the database is not what this release needs."""
+    """Exit with 1 and say what differs, if the database is not what this release needs, with what would mend it."""
     from db import migrate
 
     with explained():
         found = migrate.differences(owners_database())
-    report({"differences": found}, "\n".join(found) or "The database is what this release needs.", json=json)
+        missing = migrate.left_out(owners_database())
+    words = [*map(described, found)] or ["The database is what this release needs."]
+    if any(finding.statements for finding in found):
+        words.append("To apply such statements: codingit-worker db harden NAME…, or --all. Nothing else applies them.")
+    differences = [asdict(finding) for finding in found]
+    report({"differences": differences, "left_out": missing}, "\n".join([*words, *missing]), json=json)
     if found:
         raise typer.Exit(1)
+
+
+@app.command()
+def harden(
+    names: Annotated[list[str] | None, typer.Argument(help="What `db check` calls them.", metavar="NAME…")] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that `db check` finds.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
+    json: Json = False,
+) -> None:
+    """Apply chosen statements of `db check`, each by itself; exit with 1 if one was refused."""
+    from db import migrate
+
+    with explained():
+        chosen = picked(migrate.differences(owners_database()), names or [], everything=everything)
+        if dry_run:
+            report({"chosen": [asdict(each) for each in chosen]}, "\n".join(map(described, chosen)), json=json)
+            return
+        outcomes = list(migrate.harden(owners_database(), [each.name for each in chosen]))
+    report({"outcomes": [asdict(each) for each in outcomes]}, "\n".join(map(ended, outcomes)), json=json)
+    if any(outcome.refusal for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def picked(found: Sequence["Finding"], names: Sequence[str], *, everything: bool) -> list["Finding"]:
+    """Those findings that were named, in the order in which they can be mended. Raises WrongUse."""
+    if everything == bool(names):
+        raise WrongUse("Name what is to be mended, as `codingit-worker db check` does, or say --all.")
+    if unknown := sorted(set(names) - {finding.name for finding in found}):
+        raise WrongUse(f"Nothing of that name differs: {', '.join(unknown)}. See: codingit-worker db check")
+    return [finding for finding in found if everything or finding.name in names]
+
+
+def described(finding: "Finding") -> str:
+    """A finding for a person: its name and sentence, and the statements beneath."""
+    return "\n".join(
+        [f"{finding.name}: {finding.sentence}", *(indent(f"{each};", "    ") for each in finding.statements)]
+    )
+
+
+def ended(outcome: "Outcome") -> str:
+    """What became of a finding, in a line."""
+    return f"{outcome.finding.name}: {'mended' if outcome.refusal is None else f'refused. {outcome.refusal}'}"
 
 
 @contextmanager

@@ -30,4 +30,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     created.remove("table", "public.code_embeddings")
     created.remove_tables(TABLES)
+    created.remove_declared()
     created.remove("type", *(name for name, _ in TYPES.values()))
