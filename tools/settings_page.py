@@ -119,6 +119,8 @@ def kind(name: str) -> str:
         return " or ".join(f"`{choice}`" for choice in found)
     kinds = {timedelta: "duration", int: "number", tuple: "list", Path: "path"}
     found_kind = next((word for each, word in kinds.items() if isinstance(value, each)), "text")
+    if re.search(r"\b(int|float)\b", str(Settings.model_fields[name].annotation)):
+        return "number"
     return "path" if name.endswith("_file") else found_kind
 
 

@@ -109,6 +109,46 @@ def login(value: SecretStr) -> SecretStr:
     return value
 
 
+def key(value: SecretStr) -> SecretStr:
+    """A key as a header can carry it."""
+    text = value.get_secret_value()
+    if not re.fullmatch(r"[!-~]{8,}", text):
+        raise ValueError("it must be one word of at least 8 characters")
+    return value
+
+
+def upstream(value: str) -> str:
+    """The address of an API, without a slash at its end."""
+    parts = urlsplit(value)
+    plain = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "::1", "localhost"}
+    if not (parts.scheme == "https" or plain) or not parts.hostname:
+        raise ValueError("it must begin with https://; http:// is for this machine alone")
+    if parts.query or parts.fragment or "@" in parts.netloc or re.search(r"[^!-~]", value):
+        raise ValueError("it must hold nothing but a host, a port and a path")
+    if re.search(r"/v1(beta)?/*$", parts.path):
+        raise ValueError("leave out the version that the API's paths begin with, as /v1")
+    return value.rstrip("/")
+
+
+def prices(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Each `model=input/output[/cache read[/cache write]]`, in US dollars for a million tokens."""
+    number = r"[0-9]+(\.[0-9]+)?"
+    wrong = next((value for value in values if not re.fullmatch(rf"[^\s=]+={number}(/{number}){{1,3}}", value)), None)
+    if wrong:
+        raise ValueError(f"{wrong!r} must look like claude-example-*=3/15 or claude-example-*=3/15/0.3/3.75")
+    return values
+
+
+def egress_hosts(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Each a host, or `*.` and a domain, perhaps with a port."""
+    label = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+    form = re.compile(rf"(\*\.{label}\.)?{label}(\.{label})*(:[0-9]{{1,5}})?", re.IGNORECASE)
+    wrong = next((value for value in values if not form.fullmatch(value)), None)
+    if wrong:
+        raise ValueError(f"{wrong!r} must look like pypi.org, *.npmjs.org or example.com:8443")
+    return values
+
+
 Duration = Annotated[timedelta, BeforeValidator(duration), Field(gt=timedelta())]
 Size = Annotated[int, BeforeValidator(size), Field(gt=0)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
@@ -118,6 +158,11 @@ Redis = Annotated[SecretStr, BeforeValidator(redis_url)]
 Listening = Annotated[str, AfterValidator(host_and_port)]
 Login = Annotated[SecretStr, AfterValidator(login)]
 Committer = Annotated[str, AfterValidator(committer)]
+Key = Annotated[SecretStr, AfterValidator(key)]
+Upstream = Annotated[str, AfterValidator(upstream)]
+Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Prices = Annotated[Names, AfterValidator(prices), Field(validate_default=True)]
+EgressHosts = Annotated[Names, AfterValidator(egress_hosts)]
 
 
 class Settings(BaseSettings):
@@ -200,6 +245,40 @@ class Settings(BaseSettings):
     committer: Committer = "CodingIT <worker@codingit.invalid>"
     """Who commits, as `Name <address>`."""
 
+    # Models.
+    anthropic_api_key: Key | None = None
+    """The key for Anthropic's models. No agent sees it: a gateway beside each run adds it to what is passed on."""
+    openai_api_key: Key | None = None
+    """The key for OpenAI's models."""
+    google_api_key: Key | None = None
+    """The key for Google's models."""
+    provider_keys_hook: str | None = None
+    """`module:function` of (user_id, provider) in place of these; answers a user's key or None, within seconds."""
+    anthropic_base_url: Upstream = "https://api.anthropic.com"
+    """Where Anthropic's API answers, or a gateway of your own that speaks it."""
+    openai_base_url: Upstream = "https://api.openai.com"
+    """Where OpenAI's API answers, without the /v1."""
+    google_base_url: Upstream = "https://generativelanguage.googleapis.com"
+    """Where Google's Gemini API answers, without the /v1beta."""
+    run_requests: int = Field(2_000, ge=1)
+    """How many requests one run may make to its model."""
+    run_tokens: int = Field(50_000_000, ge=1)
+    """How many tokens one run may use: input, output, and what is read from or written to a cache."""
+    run_cost: Dollars | None = None
+    """How many US dollars one run may cost by CODINGIT_PRICES; without a limit by itself."""
+    user_daily_tokens: int | None = Field(None, ge=1)
+    """How many tokens a user's runs of one day (UTC) may use together; without a limit by itself."""
+    user_daily_cost: Dollars | None = None
+    """How many US dollars a user's runs of one day (UTC) may cost together; without a limit by itself."""
+    prices: Prices = ()
+    """US dollars a million tokens, each `model=input/output[/cache read[/cache write]]`; `*` fits any characters."""
+
+    # The network of a run.
+    egress_hosts: EgressHosts = ()
+    """Hosts that a run may reach over TLS besides its model, as `pypi.org` or `*.npmjs.org`; private ones never."""
+    egress_limit: Size = 2 * 10**9
+    """How many bytes a run may send to and receive from those hosts in all."""
+
     # Watching.
     health_address: Listening = "127.0.0.1:8787"
     """Where the dispatcher answers /healthz and /readyz, as host:port; port 0 takes a free one."""
@@ -220,6 +299,14 @@ class Settings(BaseSettings):
             raise ValueError(f"it must be at most a third of {PREFIX}LEASE_TTL, or one slow tick loses the lease")
         return tick
 
+    @field_validator("prices")
+    @classmethod
+    def _prices_for_costs(cls, prices: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        limited = next((name for name in ("run_cost", "user_daily_cost") if info.data.get(name)), None)
+        if limited and not prices:
+            raise ValueError(f"set it too, or {PREFIX}{limited.upper()} limits nothing")
+        return prices
+
     @property
     def workspaces_dir(self) -> Path:
         """Where runs have their working folders; each is removed after its run."""
@@ -238,6 +325,8 @@ class Settings(BaseSettings):
             found.append(urlsplit(self.redis_url.get_secret_value()).password)
         if self.flower_auth:
             found.append(self.flower_auth.get_secret_value().partition(":")[2])
+        keys = (self.anthropic_api_key, self.openai_api_key, self.google_api_key)
+        found += [key.get_secret_value() for key in keys if key]
         return tuple({form for secret in found if secret for form in (secret, unquote(secret))})
 
 

@@ -1,7 +1,6 @@
 """Who may use which token for which repository: an allow-list in a file, or a hook in its place."""
 
 import difflib
-import importlib
 import stat
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from worker import hook
 from worker.errors import TaskFailed, WrongUse
 from worker.repository.address import Place, Repository, parse
 from worker.settings import Settings
@@ -80,11 +80,7 @@ def credential_for(settings: Settings, user_id: str, repository: Repository) -> 
 
 def hooked(name: str) -> Credentials:
     """The hook `module:function`, whose answer is checked; whatever it raises is passed on."""
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as missing:
-        raise WrongUse(f"CODINGIT_CREDENTIALS_HOOK: there is no {name!r}; write module:function.") from missing
+    found = hook.named(name, setting="CODINGIT_CREDENTIALS_HOOK")
 
     def ask(user_id: str, host: str, path: str) -> Credential | None:
         answer = found(user_id, host, path)
