@@ -23,3 +23,23 @@ class PoolerRefused(Exception):
 
 class UpgradeBusy(Exception):
     """Another upgrade of the same database holds the lock and did not end in time."""
+
+
+class TransactionUnfit(Exception):
+    """There is no transaction of its own in which to act as somebody else."""
+
+
+class Unstorable(ValueError):
+    """A value holds what PostgreSQL cannot store; the message says what and where."""
+
+
+class PathInvalid(ValueError):
+    """A path that no file of a workspace may have."""
+
+
+class PathTaken(Exception):
+    """Another file or directory of the workspace is in the way; nothing was changed."""
+
+
+class MovedIntoItself(Exception):
+    """A directory was to be moved to a place below itself; nothing was changed."""

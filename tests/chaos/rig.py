@@ -20,6 +20,7 @@ import redis
 from db import migrate
 from tests.acceptance.conftest import TOKEN, Remote
 from tests.conftest import FAST, WORKER_PASSWORD
+from tests.support import pooler
 from tests.support.fleet import Fleet
 from tests.support.proxy import proxied
 from tests.support.rows import Rows
@@ -28,22 +29,6 @@ from worker.local.child import Child
 from worker.local.git_server import serve
 
 USERS = [UUID(int=0x1111 + n) for n in range(5)]
-POOLER = """\
-[databases]
-codingit = host=127.0.0.1 port={postgres}
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = {port}
-pool_mode = transaction
-auth_type = plain
-auth_file = {users}
-server_reset_query =
-max_client_conn = 100
-default_pool_size = 10
-server_login_retry = 1
-logfile =
-unix_socket_dir =
-"""
 
 
 class Servers:
@@ -74,16 +59,13 @@ class Servers:
 
     def start_pooler(self) -> None:
         """Begin to pool; the role must have its password by then."""
-        users = self._folder / "users.txt"
-        users.write_text(f'"task_worker" "{WORKER_PASSWORD}"\n')
-        configuration = self._folder / "pgbouncer.ini"
-        configuration.write_text(POOLER.format(postgres=self._kept.postgres_port, port=self.pooler_port, users=users))
-        for file in (users, configuration):
-            state.hand_over(file)
-        program = shutil.which("pgbouncer", path="/usr/sbin:/usr/bin:/usr/local/bin") or "pgbouncer"
-        log = self._folder / "pgbouncer.log"
-        self._pooler = child.spawn(
-            "PgBouncer", (program, configuration), log=log, cwd=self._folder, farewell=signal.SIGINT
+        self._pooler = pooler.start(
+            self._folder,
+            postgres=self._kept.postgres_port or 0,
+            port=self.pooler_port,
+            role="task_worker",
+            password=WORKER_PASSWORD,
+            sessions=10,
         )
 
     def stop(self) -> None:
