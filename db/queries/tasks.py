@@ -96,7 +96,7 @@ def create(
         "selected_model": model,
         "repo_url": repo_url,
         "branch_name": branch,
-        "logs": func.jsonb_build_array(func.worker.entry("info", CREATED)),
+        "logs": func.jsonb_build_array(_first_entry()),
     }
     created = session.execute(insert(Task).values(values).returning(Task.id))
     return created.scalar_one()
@@ -139,7 +139,7 @@ def last_id(session: Session) -> int:
 
 def entries(session: Session, task_id: int) -> list[Entry]:
     """The log, in order, whichever way it is stored; none where it cannot be read or there is no such task."""
-    array = func.worker.log_array(Task.logs)
+    array = func.public.task_log(Task.logs)
     each = func.jsonb_array_elements(array).table_valued(column("value", JSONB), with_ordinality="n").render_derived()
     parts = [func.jsonb_extract_path_text(each.c.value, name).label(name) for name in Entry.__slots__]
     joined = select(*parts).select_from(Task).join(each, literal(True))
@@ -182,8 +182,17 @@ def delete_these(session: Session, task_ids: Collection[int]) -> list[int]:
     return list(session.execute(delete(Task).where(Task.id.in_(task_ids)).returning(Task.id)).scalars())
 
 
+def _first_entry() -> ColumnElement[Any]:
+    # As the protocol's worker.entry makes them, which nobody may call who acts as a user.
+    return func.jsonb_build_object(
+        *("id", func.left(func.replace(sql_cast(func.gen_random_uuid(), Text), "-", ""), 21)),
+        *("timestamp", func.to_char(func.timezone("UTC", func.now()), 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')),
+        *("type", "info", "message", CREATED),
+    )
+
+
 def _looking(*, prompt: int = CELL) -> Select[Any]:
-    last = func.jsonb_extract_path_text(func.worker.log_array(Task.logs), "-1", "message")
+    last = func.jsonb_extract_path_text(func.public.task_log(Task.logs), "-1", "message")
     return select(
         Task.id,
         Task.user_id,

@@ -117,6 +117,39 @@ begin
 end
 $$;
 
+-- search_project_messages: the newest messages of a user's own projects, those in the bin left out, that hold what is
+-- asked for in the words of a web search. Definer for the same reason. Executed, that is planned for these words and
+-- this user: whether the index on words or the one on projects is the shorter way depends on both. What matches is
+-- collected before it is sorted, lest everybody's newest messages are looked through for matches.
+create or replace function public.search_project_messages(
+    query_text text, user_id_param uuid, limit_param integer DEFAULT 50
+) returns TABLE(id uuid, project_id uuid, project_title text, role public.message_role_enum, content jsonb, created_at timestamp with time zone)
+language plpgsql stable security definer set search_path = '' as $$
+begin
+    perform rls.require(user_id_param);
+    return query execute $query$
+        with matching as materialized (
+            select m.id, m.created_at, p.title
+            from public.messages m join public.projects p on p.id = m.project_id
+            where p.user_id = $1 and p.deleted_at is null
+                and to_tsvector('english'::regconfig, m.content) @@ websearch_to_tsquery('english', $2)
+        ), newest as materialized (
+            select * from matching order by created_at desc nulls last, id limit $3
+        )
+        select m.id, m.project_id, n.title, m.role, m.content, m.created_at
+        from newest n join public.messages m on m.id = n.id
+        order by m.created_at desc nulls last, m.id
+    $query$ using user_id_param, query_text, limit_param;
+end
+$$;
+
+-- task_log: the entries of a task's logs, whichever way they are stored, NULL where they cannot be read. The protocol's
+-- own reading, for whoever looks at tasks in a user's name: schema worker is out of their reach.
+create or replace function public.task_log(logs jsonb) returns jsonb
+language sql immutable security definer set search_path = '' as $$
+    select worker.log_array(logs)
+$$;
+
 -- get_user_chat_summary: one row about a user's chats that are not deleted, zeros where there are none. Hours and days
 -- (0 is Sunday) are UTC's. Times that a user set to infinity are left out of averages.
 create or replace function public.get_user_chat_summary(user_id_param uuid)
