@@ -50,6 +50,7 @@ class Run(Base):
     __table_args__ = (
         Index("runs_task_id", "task_id"),
         Index("runs_started_at", "started_at"),
+        Index("runs_user_id_started_at", "user_id", "started_at"),
         {"schema": "worker"},
     )
 

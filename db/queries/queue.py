@@ -76,6 +76,15 @@ class Recovery:
     recovered: tuple[Recovered, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spent:
+    """What a user's runs of today (UTC) have used of models, as far as it was recorded."""
+
+    tokens: int
+    cost: float
+    """US dollars."""
+
+
 def offer(
     database: Database, room: int, *, per_user: int, timeout: timedelta, waiting: Sequence[int] = ()
 ) -> list[int]:
@@ -241,6 +250,17 @@ def recover(database: Database, *, max_crashes: int, seen: datetime | None, quie
 def cancel(database: Database, task_id: int, *, why: str) -> str | None:
     """End a pending or processing task as an error that says `why`; answers the status it had, None for no task."""
     return _status(database.call("SELECT worker.cancel(%(task)s, %(why)s) AS status", {"task": task_id, "why": why}))
+
+
+def record_usage(database: Database, *, fence: int, usage: Mapping[str, int | float]) -> None:
+    """Note what an attempt has used until now, over what was noted before; works also once the attempt has ended."""
+    database.call("SELECT worker.record_usage(%(fence)s, %(found)s)", {"fence": fence, "found": Jsonb(dict(usage))})
+
+
+def spent(database: Database, user_id: str) -> Spent:
+    """What this user's runs of today have used: of those that still run, what was recorded until now."""
+    (row,) = database.call("SELECT * FROM worker.spent(%(user)s::uuid)", {"user": user_id})
+    return Spent(tokens=row["tokens"], cost=row["cost"])
 
 
 def retry(database: Database, task_id: int) -> str | None:

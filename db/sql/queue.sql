@@ -392,7 +392,9 @@ begin
     if how not in ('completed', 'error') then raise exception 'a task cannot finish as %', how; end if;
     if verdict = 'mine' then
         perform worker.end_task(task, how, entries);
-        update worker.runs r set usage = finish.usage, entries = r.entries + jsonb_array_length(finish.entries)
+        -- What was recorded goes over what the agent says of itself.
+        update worker.runs r
+        set usage = finish.usage || coalesce(r.usage, '{}'), entries = r.entries + jsonb_array_length(finish.entries)
         where r.fence = my_fence;
     end if;
     perform worker.let_go(task, my_fence);
@@ -414,6 +416,23 @@ begin
         where t.id = task;
     end if;
 end
+$$;
+
+-- record_usage: note what an attempt has used of a model until now. By the fence alone, and also once the attempt is
+-- closed: what was used was used, whoever has the task by now, and however the attempt ended.
+create or replace function worker.record_usage(my_fence bigint, found jsonb) returns void
+language sql volatile security definer set search_path = '' as $$
+    update worker.runs r set usage = coalesce(r.usage, '{}') || found where r.fence = my_fence
+$$;
+
+-- spent: what the runs have used that a user began today, from midnight in UTC. A figure below nought is no gateway's.
+create or replace function worker.spent(someone uuid) returns table (tokens bigint, cost double precision)
+language sql stable security definer set search_path = '' as $$
+    select
+        coalesce(sum(greatest((r.usage ->> 'gateway_tokens')::numeric, 0)), 0)::bigint,
+        coalesce(sum(greatest((r.usage ->> 'gateway_cost')::double precision, 0)), 0)
+    from worker.runs r
+    where r.user_id = someone and r.started_at >= date_trunc('day', now(), 'UTC')
 $$;
 
 -- abandon: close an attempt that may not write any more, and free its lease. Where the task turns out to be ours after
@@ -600,6 +619,8 @@ grant execute on function
     worker.finish(bigint, bigint, text, jsonb, text, jsonb),
     worker.give_back(bigint, bigint, text, int, interval, jsonb),
     worker.abandon(bigint, bigint),
+    worker.record_usage(bigint, jsonb),
+    worker.spent(uuid),
     worker.recover(int, timestamptz, interval),
     worker.cancel(bigint, text),
     worker.retry(bigint)

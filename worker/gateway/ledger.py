@@ -49,6 +49,21 @@ class Counters:
         """All tokens, as a cap counts them."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens + self.output_tokens
 
+    def usage(self) -> dict[str, int | float]:
+        """The sums for the history of runs, by names that no agent's own figures have; a budget adds them up."""
+        return {
+            "gateway_requests": self.requests,
+            "gateway_refused": self.refused,
+            "gateway_input_tokens": self.input_tokens,
+            "gateway_cache_read_tokens": self.cache_read_tokens,
+            "gateway_cache_write_tokens": self.cache_write_tokens,
+            "gateway_output_tokens": self.output_tokens,
+            "gateway_tokens": self.tokens,
+            "gateway_cost": round(self.cost, 6),
+            "gateway_unpriced": self.unpriced,
+            "gateway_estimated": self.estimated,
+        }
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """The counters in the file; all nought where there is none yet."""

@@ -165,7 +165,7 @@ def test_prices_make_a_cost_and_a_model_without_one_is_counted_as_such(opened: O
     assert used.unpriced == 1
 
 
-def test_an_event_of_any_length_passes_and_does_not_fill_the_memory(inside: Inside, provider: Provider) -> None:
+def test_an_event_of_any_length_passes_and_those_around_it_are_read(inside: Inside, provider: Provider) -> None:
     long = b"data: " + b"x" * 20 * 10**6 + b"\n\n"
     provider.answer = events(START, long, END)
 
