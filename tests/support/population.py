@@ -52,14 +52,14 @@ def populate(connection: Connection, user: UUID) -> dict[str, Any]:
 
 def _row(connection: Connection, table: Table, *, user: UUID, made: Mapping[str, Any]) -> Any:
     key = table.primary_key.columns[0]
-    values = {column.name: _value(column, user, made) for column in table.columns if _wanted(column)}
+    values = {column.name: _value(column, user, made) for column in table.columns if required(column)}
     inserted = connection.execute(insert(table).values(values).on_conflict_do_nothing().returning(key)).scalar()
     if inserted is not None:
         return inserted
     return connection.execute(select(key).where(table.c.user_id == user)).scalar_one()  # a trigger was there first
 
 
-def _wanted(column: Column[Any]) -> bool:
+def required(column: Column[Any]) -> bool:
     if column.foreign_keys or column.name in OWNERS:
         return True
     numbered = column.primary_key and isinstance(column.type, BigInteger)
