@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -23,11 +23,15 @@ class Job:
     task_id: int
     prompt: str
     model: str | None
-    """The row's selected_model, unchecked."""
+    """The row's selected_model: a name without spaces that begins with a letter or a digit. None for the default."""
     workspace: Path
     """The clone to work in."""
     home: Path
     """An empty folder to be the agent's HOME, outside of the clone."""
+    base_url: str | None = None
+    """Where the API of the agent's provider answers for this run, without a path; None for the provider itself."""
+    token: str | None = field(default=None, repr=False)
+    """What the agent shows there as its key; worth nothing anywhere else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +50,30 @@ class Verdict:
     answer: str
     """Its closing words, or why it failed."""
     usage: Mapping[str, int | float] = field(default_factory=dict)
+    """What it measured of itself; tokens as `input_tokens`, of those `cached_tokens`, and `output_tokens`."""
+    turns: int | None = None
+    """How often it asked its model; 0 says that it did nothing at all. None where it does not tell."""
+    cost: float | None = None
+    """In dollars, as far as it knows."""
     overloaded: bool = False
     """Its provider was overloaded or out of quota: the task may be tried again later."""
+    denied: bool = False
+    """Its provider refused the key."""
+
+    def measured(self) -> dict[str, int | float]:
+        """All its numbers, for the history of runs."""
+        known = {"turns": self.turns, "cost": self.cost}
+        return {**self.usage, **{name: number for name, number in known.items() if number is not None}}
+
+    def spent(self) -> str:
+        """What it took, in words; empty where it told nothing."""
+        parts = [] if self.turns is None else [f"{self.turns:,} {'turn' if self.turns == 1 else 'turns'}"]
+        for name, what in (("input_tokens", "tokens read"), ("output_tokens", "tokens written")):
+            if name in self.usage:
+                parts.append(f"{self.usage[name]:,.0f} {what}")
+        if self.cost:
+            parts.append(f"${self.cost:,.4f}" if self.cost < 0.1 else f"${self.cost:,.2f}")
+        return ", ".join(parts)
 
 
 class Parser(Protocol):
@@ -76,11 +102,25 @@ class Agent(Protocol):
         """Whether it does what a prompt or a repository tells it: True for everything that has a model behind it."""
         ...
 
-    def command(self, job: Job) -> Command:
-        """What to run; the prompt goes in by stdin, and no secret by any way."""
+    @property
+    def provider(self) -> str | None:
+        """Whose API it speaks: anthropic, openai or google; None for no such API that another address could serve."""
         ...
 
-    def parser(self) -> Parser:
+    def files(self, job: Job) -> Mapping[str, str]:
+        """What must lie in its HOME before it starts: texts by their path in it."""
+        ...
+
+    def command(self, job: Job) -> Command:
+        """
+        What to run; the prompt goes in by stdin, and no secret by any way.
+
+        Raises:
+            TaskFailed: the agent is not installed here, or cannot work with that model.
+        """
+        ...
+
+    def parser(self, job: Job) -> Parser:
         """A fresh parser, for one run."""
         ...
 
@@ -97,6 +137,23 @@ def parsed(line: bytes) -> Mapping[str, object]:
 def text(value: object) -> str:
     """The string as it is, also with what PostgreSQL cannot hold; empty if it is none."""
     return value if isinstance(value, str) else ""
+
+
+def fields(value: object, *names: str) -> Mapping[str, object]:
+    """The JSON object at the end of these names, each a member of the one before; empty if there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def objects(value: object) -> Iterable[Mapping[str, object]]:
+    """The JSON objects of a list; what else is in it is passed over."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def whole(value: object) -> int | None:
+    """The whole number, if it is one that counts something."""
+    return value if isinstance(value, int) and measures(value) and value >= 0 else None
 
 
 def numbers(value: object) -> Mapping[str, int | float]:

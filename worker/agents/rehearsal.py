@@ -23,6 +23,11 @@ class Rehearsal:
 
     name = "rehearsal"
     needs_isolation = False
+    provider = None
+
+    def files(self, job: Job) -> Mapping[str, str]:  # noqa: ARG002 - as the protocol has it
+        """None."""
+        return {}
 
     def command(self, job: Job) -> Command:
         """The program, with the prompt as its input."""
@@ -38,7 +43,7 @@ class Rehearsal:
             stdin=job.prompt.encode(errors="replace"),
         )
 
-    def parser(self) -> "RehearsalParser":
+    def parser(self, job: Job) -> "RehearsalParser":  # noqa: ARG002 - as the protocol has it
         """A fresh parser."""
         return RehearsalParser()
 

@@ -3,15 +3,19 @@
 from importlib.metadata import EntryPoint, entry_points
 
 from worker.agents.base import Agent
+from worker.agents.claude import Claude
+from worker.agents.codex import Codex
+from worker.agents.copilot import Copilot
+from worker.agents.cursor import Cursor
+from worker.agents.gemini import Gemini
+from worker.agents.opencode import Opencode
 from worker.agents.rehearsal import Rehearsal
 from worker.errors import TaskFailed
 from worker.sandbox.base import Sandbox
 
 GROUP = "codingit_worker.agents"
 """The entry points by which other packages add agents; each names an `Agent`, or its class."""
-BUILT_IN: tuple[Agent, ...] = (Rehearsal(),)
-AWAITED = ("claude", "codex", "gemini", "opencode", "copilot", "cursor")
-"""Known to the web app; they come with a sandbox that isolates them."""
+BUILT_IN: tuple[Agent, ...] = (Claude(), Codex(), Gemini(), Opencode(), Copilot(), Cursor(), Rehearsal())
 
 
 def find(name: str) -> Agent:
@@ -69,14 +73,7 @@ def load(entry: EntryPoint) -> Agent:
 
 def missing(name: str) -> str:
     """Why there is no such agent, and what to do."""
-    there_are = f"Known here: {', '.join(known())}."
-    if name in AWAITED:
-        return (
-            f"Agent {name} needs a sandbox that isolates it, which this worker does not have yet. "
-            "Choose another agent, or ask whoever runs the worker to install an adapter "
-            f"(entry point {GROUP}). {there_are}"
-        )
-    return f"There is no agent {shown(name)}. Choose another one. {there_are}"
+    return f"There is no agent {shown(name)}. Choose another one. Known here: {', '.join(known())}."
 
 
 def shown(name: str) -> str:

@@ -13,7 +13,7 @@ import structlog
 from db.engine import Database
 from db.queries import queue
 from worker import git
-from worker.agents import Job, Parser, Verdict
+from worker.agents import Job, Parser, Verdict, place
 from worker.errors import Cause, CommandFailed, LeaseLost, RunInterrupted, TaskFailed
 from worker.repository import HostUnknown, NamesAway, Unreachable, names
 from worker.run import request
@@ -45,6 +45,10 @@ PUSHES = 3
 """How often a push is tried that finds the branch moved by an earlier attempt of the same task."""
 BACKOFF, LONGEST_BACKOFF = timedelta(seconds=15), timedelta(minutes=15)
 EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+DENIED = (
+    "The model's provider refused the key. Ask whoever runs the worker to renew it, "
+    "or to allow it the model that was selected."
+)
 OUR_FAULT = "A fault of the worker ended this task; whoever runs the worker finds it in the worker's log"
 
 
@@ -190,7 +194,6 @@ class Story:
         """Run the agent; a limit that cuts it off is no failure yet, for what it did is still to be saved."""
         folder = space.work / "repo"
         folder.mkdir(exist_ok=True)
-        parser = asked.agent.parser()
         job = Job(
             task_id=self._claim.task_id,
             prompt=asked.prompt,
@@ -198,9 +201,11 @@ class Story:
             workspace=folder,
             home=space.home,
         )
+        command, parser = asked.agent.command(job), asked.agent.parser(job)
+        place(asked.agent.files(job), home=job.home)
         self.journal.step(40, "The agent begins.")
         try:
-            completed = self._heard(asked.agent.command(job), parser, space)
+            completed = self._heard(command, parser, space)
         except LimitReached as reached:
             self._deadline = Deadline.after(SAVING)
             return Work(answer=str(reached), cut=str(reached))
@@ -230,15 +235,25 @@ class Story:
 
     def _judged(self, verdict: Verdict | None, completed: Completed) -> str:
         """The agent's answer, if its last event and its exit code agree that it is done."""
-        self.usage = dict(verdict.usage) if verdict else {}
-        if verdict and verdict.overloaded:
+        if verdict is None:
+            raise TaskFailed(
+                f"The agent ended without a result (exit code {completed.returncode}){last_words(completed)}"
+            )
+        self.usage = verdict.measured()
+        if took := verdict.spent():
+            self.journal.say("info", f"It took {took}.")
+        if verdict.overloaded:
             raise RunInterrupted(
                 Cause.OVERLOADED, delay=min(BACKOFF * 2 ** min(self._claim.backoffs, 10), LONGEST_BACKOFF)
             )
-        if verdict and not verdict.ok:
+        if verdict.denied:
+            raise TaskFailed(DENIED)
+        if not verdict.ok:
             raise TaskFailed(f"The agent gave up: {verdict.answer}" if verdict.answer else "The agent gave up.")
-        if verdict is None or completed.returncode != 0:
-            raise TaskFailed(f"The agent ended without a result (exit code {completed.returncode}).")
+        if completed.returncode != 0:
+            raise TaskFailed(f"The agent said that it was done, and failed with exit code {completed.returncode}.")
+        if verdict.turns == 0:
+            raise TaskFailed("The agent ended without asking its model anything.")
         return verdict.answer or "Done."
 
     def _push(self, host: git.Host, mirrored: git.Mirror, base: git.Base, delivery: git.Delivery) -> None:
@@ -299,3 +314,9 @@ class Story:
     def _journal(self, *secrets: str) -> Journal:
         path = transcript_path(self._settings.transcripts_dir, task_id=self._claim.task_id, fence=self._claim.fence)
         return Journal(Transcript(path, redactor=Redactor(secrets)), self._lease)
+
+
+def last_words(completed: Completed) -> str:
+    """The last line of what a program complained about, as the end of a sentence."""
+    lines = completed.stderr.decode(errors="replace").strip().splitlines()
+    return f": {lines[-1][:300]}" if lines else "."

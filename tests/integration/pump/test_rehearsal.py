@@ -54,15 +54,15 @@ def rehearse(pumping: Pumping, tmp_path: Path) -> Rehearse:
 
     def rehearse(*directives: str, subject: str = "Add a greeting", **limits: float) -> Performance:
         agent = find("rehearsal")
-        parser = agent.parser()
         prompt = "\n".join((subject, *(f"rehearse: {directive}" for directive in directives)))
+        job = Job(task_id=1, prompt=prompt, model=None, workspace=folder, home=home)
+        parser = agent.parser(job)
 
         def on_line(line: bytes) -> None:
             seen.lines.append(line)
             seen.events += parser.feed(line)
 
-        command = agent.command(Job(task_id=1, prompt=prompt, model=None, workspace=folder, home=home))
-        done = pumping(command, on_line=on_line, **limits)  # type: ignore[arg-type]  # each limit has its own type
+        done = pumping(agent.command(job), on_line=on_line, **limits)  # type: ignore[arg-type]  # each limit has its own type
         assert done.stderr == b""
         seen.verdict, seen.code = parser.verdict, done.returncode
         return seen

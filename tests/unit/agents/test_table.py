@@ -1,5 +1,6 @@
 """Which agents are found, and which of them may run."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -17,11 +18,15 @@ class Model:
 
     name = "model"
     needs_isolation = True
+    provider = None
+
+    def files(self, job: Job) -> Mapping[str, str]:
+        raise NotImplementedError
 
     def command(self, job: Job) -> Command:
         raise NotImplementedError
 
-    def parser(self) -> Parser:
+    def parser(self, job: Job) -> Parser:
         raise NotImplementedError
 
 
@@ -39,9 +44,9 @@ def test_rehearsal_is_always_there() -> None:
 
 
 @pytest.mark.parametrize("name", ["claude", "codex", "gemini", "opencode", "copilot", "cursor"])
-def test_a_known_agent_without_an_adapter_says_what_can_be_done(name: str) -> None:
-    with pytest.raises(TaskFailed, match=f"^Agent {name} needs a sandbox that isolates it, which .* not have yet.*ask"):
-        find(name)
+def test_every_agent_of_the_web_app_is_there_and_needs_isolation(name: str) -> None:
+    agent = find(name)
+    assert (agent.name, agent.needs_isolation) == (name, True)
 
 
 def test_an_unknown_agent_is_told_with_those_that_are_known() -> None:
@@ -66,7 +71,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
 def test_other_packages_plug_in_an_agent_or_its_class(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     plug_in(monkeypatch, f"{__name__}:{value}")
     assert find("model").name == "model"
-    assert known() == ("model", "rehearsal")
+    assert {"model", "rehearsal"} <= set(known())
 
 
 def test_a_plug_in_that_cannot_be_loaded_fails_the_task_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
