@@ -234,8 +234,12 @@ class Settings(BaseSettings):
     """Where this host keeps what the worker writes: the workspaces of runs, and their transcripts."""
 
     # Agents and repositories.
-    sandbox: Literal["process"] | None = None
-    """`process` says that all prompts and repositories are trusted; unset, only agent `rehearsal` runs."""
+    sandbox: Literal["bubblewrap", "process"] | None = None
+    """`bubblewrap` insists on isolation; unset, only `rehearsal` runs without. `process`: all prompts are trusted."""
+    process_limit: int = Field(512, ge=16)
+    """How many processes and threads an agent and all that it starts may be at once."""
+    memory_limit: Size = 8 * 10**9
+    """How much memory they may use together, in bytes; it holds where the worker may make control groups."""
     allowed_hosts: Names = ()
     """Hosts, each `host` or `host:port`, that may be cloned from although they are loopback, private or plain http."""
     credentials_file: Path | None = None

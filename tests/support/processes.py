@@ -2,14 +2,15 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
 from worker.sandbox.command import Command
+from worker.sandbox.python import ISOLATED, READS
 
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 SETSID = "os.setsid()"
@@ -29,7 +30,7 @@ class Marked:
     def python(self, *lines: str, stdin: bytes = b"") -> Command:
         """Python with what such programs need imported already."""
         program = "\n".join(("import os, signal, sys, time", *lines))
-        return self.command(sys.executable, "-I", "-S", "-c", program, stdin=stdin)
+        return replace(self.command(*ISOLATED, "-c", program, stdin=stdin), reads=READS)
 
     def command(self, *argv: str, stdin: bytes = b"") -> Command:
         return Command(argv=argv, cwd=self.folder, env={"PATH": SEARCHED, "MARK": self.mark}, stdin=stdin)

@@ -1,6 +1,5 @@
 """The offline agent: a program of ours that edits the repository without any model behind it."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -8,6 +7,7 @@ from types import MappingProxyType
 import worker.agents.rehearsal_program as program
 from worker.agents.base import Event, Job, Verdict, numbers, parsed, text
 from worker.sandbox.command import Command
+from worker.sandbox.python import ISOLATED, READS
 
 PROGRAM = str(Path(program.__file__).resolve())
 SEARCHED = "/usr/local/bin:/usr/bin:/bin:/opt/homebrew/bin"
@@ -32,8 +32,9 @@ class Rehearsal:
     def command(self, job: Job) -> Command:
         """The program, with the prompt as its input."""
         return Command(
-            argv=(sys.executable, "-I", "-S", PROGRAM),
+            argv=(*ISOLATED, PROGRAM),
             cwd=job.workspace,
+            reads=(*READS, Path(PROGRAM)),
             env={
                 "PATH": SEARCHED,
                 "HOME": str(job.home),

@@ -49,13 +49,15 @@ class Workspace:
         """What comes back."""
         return self.folder / "out.bundle"
 
-    def execute(self, *argv: str, cwd: Path, env: Mapping[str, str], stdin: bytes = b"") -> Completed:
+    def execute(
+        self, *argv: str, cwd: Path, env: Mapping[str, str], stdin: bytes = b"", reads: tuple[Path, ...] = ()
+    ) -> Completed:
         """Run a program in the sandbox with git's environment; the caller judges how it ended."""
         base = ENVIRONMENT | {"PATH": f"{path()}:{PATHS}", "HOME": str(self.folder), "GIT_ALLOW_PROTOCOL": ""}
         # What is listed is not looked in: no git of ours finds a repository above the one that it works in.
         base["GIT_CEILING_DIRECTORIES"] = f"{self.folder}:{self.folder.parent}"
         every = base | configured(CONFIG) | self._committer() | dict(self.env) | dict(env)
-        return present(self.run(Command(argv=argv, cwd=cwd, env=every, stdin=stdin)))
+        return present(self.run(Command(argv=argv, cwd=cwd, env=every, stdin=stdin, reads=reads)))
 
     def git(self, *arguments: str, stdin: bytes = b"") -> Completed:
         """Run git on the agent's repository, whose folder alone it looks at: never a repository above it."""
@@ -135,7 +137,7 @@ def manners(workspace: Workspace, mirrored: Mirror, base: Base) -> list[tuple[st
 
 def outside(workspace: Workspace, mirrored: Mirror, *arguments: str) -> Completed:
     """Run git in the workspace's folder, where there is no repository yet; it may read the mirror."""
-    return workspace.execute("git", *arguments, cwd=workspace.folder, env=reading(mirrored))
+    return workspace.execute("git", *arguments, cwd=workspace.folder, env=reading(mirrored), reads=(mirrored.folder,))
 
 
 def reading(mirrored: Mirror) -> dict[str, str]:
@@ -186,7 +188,7 @@ def restore(workspace: Workspace, mirrored: Mirror, base: Base) -> None:
     if base.commit and not has(workspace, base.commit):
         env = {**reading(mirrored), "GIT_DIR": str(workspace.repo / ".git")}
         fetched = ("fetch", "--quiet", "--no-write-fetch-head", str(mirrored.folder), "+refs/heads/*:refs/mirror/*")
-        workspace.execute("git", *fetched, cwd=workspace.repo, env=env)
+        workspace.execute("git", *fetched, cwd=workspace.repo, env=env, reads=(mirrored.folder,))
         workspace.checked("update-ref", "--no-deref", "HEAD", base.commit)
 
 

@@ -26,6 +26,8 @@ from worker.run.request import Request
 from worker.run.shutdown import Notice
 from worker.run.transcript import Transcript, transcript_path
 from worker.run.workspace import Folders, folders
+from worker.sandbox import choice
+from worker.sandbox.base import Sandbox
 from worker.sandbox.command import Command, Completed
 from worker.sandbox.process import ProcessSandbox
 from worker.settings import Settings, network_environment
@@ -117,7 +119,7 @@ class Story:
         self._afterwards = afterwards
         self._settings = settings
         self._notice = notice
-        self._sandbox = ProcessSandbox()
+        self._sandbox = self._sandbox_for()
         self._pump = Pump(watch=self._watch, every=WATCH, wakers=notice.fds)
         self._deadline = Deadline.after(settings.wall_limit)
         self.journal = self._journal(*settings.secrets())
@@ -137,6 +139,7 @@ class Story:
         try:
             made = folders(self._settings.workspaces_dir, task_id=self._claim.task_id, fence=self._claim.fence)
             space = self._afterwards.enter_context(made)
+            self._sandbox = self._sandbox_for(space.work, space.home)
             return self._in_repository(asked, space) if asked.repository else self._without_repository(asked, space)
         except Unreachable as unreachable:
             self.journal.say("error", unreachable.sentence)
@@ -290,6 +293,12 @@ class Story:
     def _on_host(self, command: Command) -> Completed:
         self._lease.assure()  # after a stop or an outage nothing of ours reaches the network on a stale lease
         return self._unless_stopped(self._pump.run(command, sandbox=ProcessSandbox(), limits=self._limits()))
+
+    def _sandbox_for(self, *writable: Path) -> Sandbox:
+        chosen = self._settings
+        return choice.sandbox(
+            chosen.sandbox, writable=writable, processes=chosen.process_limit, memory=chosen.memory_limit
+        )
 
     def _in_sandbox(self, command: Command) -> Completed:
         return self._unless_stopped(self._pump.run(command, sandbox=self._sandbox, limits=self._limits()))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -26,13 +27,7 @@ class ProcessSandbox:
 
     def start(self, command: Command) -> "SupervisedChild":
         """Start the command under a supervisor of its own; see `Sandbox.start`."""
-        told, telling = os.pipe()
-        with os.fdopen(told, "rb", buffering=0), ExitStack() as unless_started:
-            control = unless_started.enter_context(os.fdopen(telling, "wb", buffering=0))
-            tailed = unless_started.enter_context(output_file(command.cwd)) if command.tail else None
-            child = SupervisedChild(supervise(command, told, output=tailed), control, tailed=tailed)
-            unless_started.pop_all()
-        return child
+        return started(command)
 
 
 class SupervisedChild:
@@ -89,21 +84,46 @@ class SupervisedChild:
             self._process.wait()
 
 
-def supervise(command: Command, told: int, *, output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+def started(
+    command: Command, *, inherited: Sequence[int] = (), wrapped: bool = False, cgroups: Sequence[Path] = ()
+) -> SupervisedChild:
     """
-    The supervisor, started for `command` in a session of its own and listening at `told`; it prints to `output`.
+    The command under a supervisor of its own.
+
+    `inherited` are file descriptors that it is given besides. `wrapped` says that it only sets up a PID namespace for
+    what it runs, and `cgroups` are groups for it to be in, which the supervisor removes afterwards.
+    """
+    told, telling = os.pipe()
+    with os.fdopen(told, "rb", buffering=0), ExitStack() as unless_started:
+        control = unless_started.enter_context(os.fdopen(telling, "wb", buffering=0))
+        tailed = unless_started.enter_context(output_file(command.cwd)) if command.tail else None
+        words = (str(told), *options(command), "1" * wrapped, ":".join(map(str, cgroups)))
+        process = supervise(command, words, inherited=(told, *inherited), output=tailed)
+        unless_started.pop_all()
+    return SupervisedChild(process, control, tailed=tailed)
+
+
+def options(command: Command) -> tuple[str, ...]:
+    """What the supervisor must know of a command besides what it inherits."""
+    bounds = ("" if bound is None else str(bound) for bound in (command.memory, command.largest))
+    return (command.env.get("LC_CTYPE", ""), *bounds)
+
+
+def supervise(
+    command: Command, words: Sequence[str], *, inherited: Sequence[int], output: IO[bytes] | None
+) -> subprocess.Popen[bytes]:
+    """
+    The supervisor, started for `command` in a session of its own; it prints to `output`.
 
     It is given the command's environment as its own, so that nothing of ours is to be read from it either.
     """
-    locale = command.env.get("LC_CTYPE", "")
-    bounds = ("" if bound is None else str(bound) for bound in (command.memory, command.largest))
     with input_file(command.stdin) as stdin:
         return subprocess.Popen(
-            (sys.executable, "-I", "-S", SUPERVISOR, str(told), locale, *bounds, *command.argv),
+            (sys.executable, "-I", "-S", SUPERVISOR, *words, *command.argv),
             bufsize=0,
             cwd=command.cwd,
             env=command.env,
-            pass_fds=(told,),
+            pass_fds=inherited,
             start_new_session=True,
             stdin=stdin,
             stdout=output or subprocess.PIPE,

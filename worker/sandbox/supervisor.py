@@ -1,7 +1,7 @@
 """
 A program that runs another one and, however that ends, leaves no descendant of it behind.
 
-    python -I -S supervisor.py CONTROL LC_CTYPE MEMORY LARGEST PROGRAM [ARGUMENT…]
+    python -I -S supervisor.py CONTROL LC_CTYPE MEMORY LARGEST WRAPPED CGROUPS PROGRAM [ARGUMENT…]
 
 It is started in a session, a folder and an environment that are PROGRAM's own, and imports next to nothing: it
 starts with every command of every run. It ends PROGRAM and all its descendants, also those that called setsid or
@@ -11,7 +11,9 @@ line arrives there: how many seconds the tree has between SIGTERM and SIGKILL. I
 
 LC_CTYPE is PROGRAM's (empty: unset), because Python sets a value of its own at start (PEP 538). MEMORY is how many
 bytes of data each of PROGRAM's processes may have on Linux, LARGEST how many each file that they write (empty: any
-number).
+number). WRAPPED, where not empty, says that PROGRAM only sets up a PID namespace for what it runs: polite signals pass
+it over, since they would end it with everything in there. CGROUPS are the control groups that PROGRAM is put into,
+with colons between them; they are removed in the end.
 
 On Linux it is a child subreaper: whatever loses its parent becomes its child, so that "no child left" means "no
 descendant left". Elsewhere it is best effort: the process group of PROGRAM, which setsid escapes. Nowhere is it
@@ -80,10 +82,11 @@ class Bells:
 class Tree:
     """The program and everything that descends from it."""
 
-    def __init__(self, program: int) -> None:
+    def __init__(self, program: int, *, wrapped: bool) -> None:
         self.code: int | None = None
         """The program's exit code as a shell gives it; None while it runs."""
         self._program = program
+        self._wrapped = wrapped
 
     def lives(self) -> bool:
         """Whether any is left, after all that ended were reaped."""
@@ -99,13 +102,20 @@ class Tree:
         """Signal all that are there now."""
         if LINUX:
             for pid in descendants(os.getpid()):
-                send(pid, number)
+                if number == signal.SIGKILL or not self._wrapped or is_within(pid):
+                    send(pid, number)
         else:
             with suppress(OSError):
                 os.killpg(self._program, number)
 
     def freeze(self) -> None:
-        """Stop all, until none is found that was not stopped before: what is stopped forks no more."""
+        """
+        Stop all, until none is found that was not stopped before: what is stopped forks no more.
+
+        A PID namespace needs none of it: when its first process is killed, the kernel kills all others.
+        """
+        if self._wrapped or not LINUX:
+            return
         stopped: set[int] = set()
         for _ in range(FREEZES):
             running = descendants(os.getpid()) - stopped
@@ -116,15 +126,28 @@ class Tree:
             stopped |= running
 
 
-def main(control: int, locale: str, bounds: list[str], argv: list[str]) -> int:
+class Terms:
+    """Under which PROGRAM runs, as the command line told them."""
+
+    def __init__(self, memory: str, largest: str, wrapped: str, cgroups: str) -> None:
+        self.memory = int(memory or -1)
+        self.largest = int(largest or -1)
+        self.is_wrapped = bool(wrapped)
+        self.cgroups = [group for group in cgroups.split(":") if group]
+
+
+def main(control: int, locale: str, terms: Terms, argv: list[str]) -> int:
     """Run `argv` to its end, or to the end that is asked for; the exit code."""
     if LINUX:
         prctl(PR_SET_CHILD_SUBREAPER, 1)
     bells = Bells(control)
-    tree = Tree(start(argv, environment(locale), bounds))
+    tree = Tree(start(argv, environment(locale), terms), wrapped=terms.is_wrapped)
     while tree.lives() and tree.code is None and bells.grace is None:
         bells.wait()
     end(tree, bells)
+    for group in terms.cgroups:
+        with suppress(OSError):
+            os.rmdir(group)  # noqa: PTH106  # pathlib costs start-up time
     return 128 + signal.SIGKILL if tree.code is None else tree.code
 
 
@@ -138,26 +161,37 @@ def end(tree: Tree, bells: Bells) -> None:
         bells.wait(until)
     given_up = monotonic() + PATIENCE
     while tree.lives() and monotonic() < given_up:
-        if LINUX:
-            tree.freeze()
+        tree.freeze()
         tree.send(signal.SIGKILL)
         bells.wait(monotonic() + ROUND)
     if not LINUX:
         tree.send(signal.SIGKILL)
 
 
-def start(argv: list[str], env: dict[bytes, bytes], bounds: list[str]) -> int:
+def start(argv: list[str], env: dict[bytes, bytes], terms: Terms) -> int:
     """Start the program in a process group of its own; the answer is its pid."""
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     supervisor = os.getpid()
     pid = os.fork()
     if pid == 0:
-        become(argv, env, bounds, supervisor)
+        join(terms.cgroups)
+        become(argv, env, terms, supervisor)
     return pid
 
 
-def become(argv: list[str], env: dict[bytes, bytes], bounds: list[str], supervisor: int) -> None:
+def join(cgroups: list[str]) -> None:
+    """Put this process, and with it all that it starts, into these control groups."""
+    for group in cgroups:
+        try:
+            with open(f"{group}/cgroup.procs", "wb", buffering=0) as file:  # noqa: PTH123  # pathlib costs start-up time
+                file.write(b"0")
+        except OSError as error:
+            os.write(2, f"{group}: {error.strerror}\n".encode(errors="backslashreplace"))
+            os._exit(126)
+
+
+def become(argv: list[str], env: dict[bytes, bytes], terms: Terms, supervisor: int) -> None:
     """In the new process: drop what was inherited, then be the program; never come back."""
     try:
         os.setpgid(0, 0)
@@ -165,7 +199,7 @@ def become(argv: list[str], env: dict[bytes, bytes], bounds: list[str], supervis
             prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == supervisor:
             forget_signals()
-            bound(*bounds)
+            bound(terms)
             os.execvpe(argv[0], argv, env)  # noqa: S606  # the program itself, without a shell
     except OSError as error:
         os.write(2, f"{argv[0]}: {error.strerror}\n".encode(errors="backslashreplace"))
@@ -183,12 +217,12 @@ def forget_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def bound(memory: str, largest: str) -> None:
+def bound(terms: Terms) -> None:
     """Bound this process and all that it starts; elsewhere than on Linux a bound of memory means little."""
-    if LINUX and memory:
-        lower(resource.RLIMIT_DATA, int(memory))
-    if largest:
-        lower(resource.RLIMIT_FSIZE, int(largest))
+    if LINUX and terms.memory >= 0:
+        lower(resource.RLIMIT_DATA, terms.memory)
+    if terms.largest >= 0:
+        lower(resource.RLIMIT_FSIZE, terms.largest)
 
 
 def lower(limit: int, to: int) -> None:
@@ -228,6 +262,15 @@ def parent_of(pid: str) -> int | None:
         return None
 
 
+def is_within(pid: int) -> bool:
+    """Whether the process is in a PID namespace below ours."""
+    with suppress(OSError), open(f"/proc/{pid}/status", "rb", buffering=0) as file:  # noqa: PTH123  # as above
+        for line in file.read(65536).split(b"\n"):
+            if line.startswith(b"NSpid:"):
+                return len(line.split()) > 2
+    return False
+
+
 def send(pid: int, number: int) -> None:
     """Signal one process; one that is gone or not ours is passed over."""
     with suppress(OSError):
@@ -241,4 +284,5 @@ def prctl(option: int, value: int) -> None:
 
 
 if __name__ == "__main__":
-    os._exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:5], sys.argv[5:]))  # nothing to flush, so no tidy exit
+    number, ctype, *rest = sys.argv[1:]
+    os._exit(main(int(number), ctype, Terms(*rest[:4]), rest[4:]))  # nothing to flush, so no tidy exit

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.processes import Marked
 from worker.run.pump import Deadline, Limits, Pump
+from worker.sandbox.base import Sandbox
 from worker.sandbox.command import Command, Completed
 from worker.sandbox.process import ProcessSandbox
 
@@ -24,6 +25,7 @@ class Pumping:
     on_watch: Callable[[], None] = lambda: None
     every: timedelta = timedelta(milliseconds=100)
     wakers: Sequence[int] = ()
+    sandbox: Sandbox = field(default_factory=ProcessSandbox)
 
     def __call__(
         self,
@@ -45,7 +47,7 @@ class Pumping:
             folder=folder,
         )
         pump = Pump(watch=self.watch, every=self.every, wakers=self.wakers)
-        return pump.run(command, sandbox=ProcessSandbox(), limits=limits, on_line=on_line, on_error_line=on_error_line)
+        return pump.run(command, sandbox=self.sandbox, limits=limits, on_line=on_line, on_error_line=on_error_line)
 
     def watch(self) -> None:
         self.watched.append(monotonic())

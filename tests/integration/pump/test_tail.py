@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.pump.conftest import Pumping
 from tests.support.processes import Marked, nothing_left
+from tests.support.sandboxes import NAMES, sandbox
 from worker.run.pump import LimitReached
 from worker.sandbox.command import Command
 
@@ -28,6 +29,11 @@ IMPATIENT = (
     "os._exit(0)",
 )
 """As some programs end: what a full pipe does not take at once is lost."""
+
+
+@pytest.fixture(params=NAMES)
+def pumping(request: pytest.FixtureRequest, marked: Marked) -> Pumping:
+    return Pumping(sandbox=sandbox(request.param, marked.folder))
 
 
 def tailed(command: Command) -> Command:
