@@ -1,13 +1,15 @@
 """Every setting of the worker, with its unit and default; the only module that reads the environment."""
 
 import difflib
+import json
 import os
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import (
@@ -19,6 +21,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -101,6 +104,30 @@ def committer(value: str) -> str:
     return value
 
 
+def web_address(value: str) -> str:
+    """An address of a web service, without what its paths begin with."""
+    parts = split(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("it must look like https://abcdefghijkl.supabase.co")
+    return value.rstrip("/")
+
+
+def secret_key(value: SecretStr) -> SecretStr:
+    """A key with which the server lets us delete: not the one that browsers have."""
+    if value.get_secret_value().startswith("sb_publishable_") or role_of(value.get_secret_value()) == "anon":
+        raise ValueError("it is the public key; name a secret one (sb_secret_…) or the legacy service_role key")
+    return value
+
+
+def role_of(key: str) -> object:
+    """The role that a JWT speaks for, None where it is no JWT; nothing is verified."""
+    try:
+        claims = json.loads(urlsafe_b64decode(key.split(".")[1] + "=="))
+    except (IndexError, ValueError):
+        return None
+    return claims.get("role") if isinstance(claims, dict) else None
+
+
 def login(value: SecretStr) -> SecretStr:
     """`user:password`, neither empty."""
     user, _, password = value.get_secret_value().partition(":")
@@ -155,10 +182,12 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)]
 Postgres = Annotated[DatabaseUrl, NoDecode, BeforeValidator(database_url), PlainSerializer(str)]
 Session = Annotated[Postgres, AfterValidator(session)]
 Redis = Annotated[SecretStr, BeforeValidator(redis_url)]
+Web = Annotated[str, AfterValidator(web_address)]
 Listening = Annotated[str, AfterValidator(host_and_port)]
 Login = Annotated[SecretStr, AfterValidator(login)]
 Committer = Annotated[str, AfterValidator(committer)]
 Key = Annotated[SecretStr, AfterValidator(key)]
+SecretKey = Annotated[Key, AfterValidator(secret_key)]
 Upstream = Annotated[str, AfterValidator(upstream)]
 Dollars = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Prices = Annotated[Names, AfterValidator(prices), Field(validate_default=True)]
@@ -283,6 +312,20 @@ class Settings(BaseSettings):
     egress_limit: Size = 2 * 10**9
     """How many bytes a run may send to and receive from those hosts in all."""
 
+    # Stored files.
+    supabase_url: Web | None = None
+    """Where Supabase answers, as https://abcdefghijkl.supabase.co: the files of purged projects are deleted there."""
+    supabase_key: SecretKey | None = None
+    """A secret key of it, `sb_secret_…` or the legacy service_role key."""
+    s3_access_key_id: str | None = None
+    """Storage's S3 access key, for aborting uploads that nobody finished. Without it only their rows are removed."""
+    s3_secret_access_key: SecretStr | None = None
+    """The secret of that key."""
+    s3_region: str = "us-east-1"
+    """The region that Storage tells for its S3 protocol."""
+    s3_endpoint_url: Web | None = None
+    """Where Storage speaks S3. Default: below CODINGIT_SUPABASE_URL."""
+
     # Watching.
     health_address: Listening = "127.0.0.1:8787"
     """Where the dispatcher answers /healthz and /readyz, as host:port; port 0 takes a free one."""
@@ -311,6 +354,16 @@ class Settings(BaseSettings):
             raise ValueError(f"set it too, or {PREFIX}{limited.upper()} limits nothing")
         return prices
 
+    @model_validator(mode="after")
+    def _keys_are_whole(self) -> Self:
+        if self.supabase_key and not self.supabase_url:
+            raise ValueError(f"{PREFIX}SUPABASE_KEY needs {PREFIX}SUPABASE_URL: the address that takes it")
+        if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
+            raise ValueError(f"{PREFIX}S3_ACCESS_KEY_ID and {PREFIX}S3_SECRET_ACCESS_KEY go together")
+        if self.s3_access_key_id and not (self.supabase_url or self.s3_endpoint_url):
+            raise ValueError(f"{PREFIX}S3_ACCESS_KEY_ID needs {PREFIX}SUPABASE_URL or {PREFIX}S3_ENDPOINT_URL")
+        return self
+
     @property
     def workspaces_dir(self) -> Path:
         """Where runs have their working folders; each is removed after its run."""
@@ -330,7 +383,8 @@ class Settings(BaseSettings):
         if self.flower_auth:
             found.append(self.flower_auth.get_secret_value().partition(":")[2])
         keys = (self.anthropic_api_key, self.openai_api_key, self.google_api_key)
-        found += [key.get_secret_value() for key in keys if key]
+        stored = (self.supabase_key, self.s3_secret_access_key)
+        found += [key.get_secret_value() for key in (*keys, *stored) if key]
         return tuple({form for secret in found if secret for form in (secret, unquote(secret))})
 
 
