@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from worker.sandbox import cgroup, relay_program
+from worker.sandbox import cgroup, relay_program, seccomp
 from worker.sandbox.command import Command
 from worker.sandbox.process import SupervisedChild, input_file, started
 from worker.sandbox.python import ISOLATED, READS
@@ -56,10 +56,13 @@ class Bubblewrap:
     def start(self, command: Command) -> SupervisedChild:
         """Start the command in a sandbox of its own; see `Sandbox.start`."""
         program = (*bounded(self._processes), *relayed(command), *exact(command), *command.argv)
-        with input_file("\0".join(self._options(command)).encode()) as options:
-            argv = (found("bwrap"), "--args", str(options.fileno()), "--", *program)
+        options = "\0".join(self._options(command)).encode()
+        with input_file(options) as args, input_file(seccomp.refused()) as calls:
+            filtered = ("--seccomp", str(calls.fileno())) if seccomp.refused() else ()
+            argv = (found("bwrap"), "--args", str(args.fileno()), *filtered, "--", *program)
+            inherited = (args.fileno(), calls.fileno())
             groups = cgroup.made(processes=self._processes, memory=self._memory)
-            return started(replace(command, argv=argv), inherited=(options.fileno(),), wrapped=True, cgroups=groups)
+            return started(replace(command, argv=argv), inherited=inherited, wrapped=True, cgroups=groups)
 
     def _options(self, command: Command) -> Iterator[str]:
         relay = (*READS, Path(relay_program.__file__)) if command.sockets else ()
