@@ -4,6 +4,7 @@ from typing import Any, LiteralString
 from uuid import UUID, uuid4
 
 import psycopg
+from psycopg.pq import ExecStatus
 from psycopg.rows import DictRow, dict_row
 
 from db.url import DatabaseUrl
@@ -17,7 +18,9 @@ class Rows:
 
     def execute(self, statement: LiteralString, *parameters: Any) -> list[DictRow]:
         cursor = self.connection.execute(statement, parameters or None)
-        return cursor.fetchall() if cursor.description else []
+        # A SELECT of no columns has rows, and no description.
+        answered = cursor.pgresult is not None and cursor.pgresult.status == ExecStatus.TUPLES_OK
+        return cursor.fetchall() if answered else []
 
     def user(self, user_id: UUID | None = None) -> UUID:
         user_id = user_id or uuid4()
