@@ -55,6 +55,10 @@ class Plans:
         """Sorts and hashes of more rows than that."""
         return [str(node) for node in self.nodes if node.kind in {"Sort", "Hash"} and node.rows > above]
 
+    def indexes(self) -> set[str]:
+        """The indexes that were used."""
+        return {node.index for node in self.nodes if node.index}
+
     def rows_of(self, *tables: str) -> float:
         """How many rows of these tables were read."""
         return sum(node.rows for node in self.nodes if node.kind in SCANS and node.table in tables)
@@ -72,7 +76,7 @@ class Watched:
         """Those of one call; the statement that makes it is reported last, and counts what the inner ones touched."""
         self._reports.clear()
         call(self.database)
-        nodes = tuple(node for report in self._reports for node in _nodes(report["Query Text"], report["Plan"]))
+        nodes = tuple(node for report in self._reports for node in nodes_of(report["Query Text"], report["Plan"]))
         outermost = self._reports[-1]["Plan"]
         return Plans(nodes, int(outermost["Shared Hit Blocks"]) + int(outermost["Shared Read Blocks"]))
 
@@ -85,7 +89,8 @@ class Watched:
             self._reports.append(json.loads(plan))
 
 
-def _nodes(statement: str, plan: Mapping[str, Any]) -> Iterator[Node]:
+def nodes_of(statement: str, plan: Mapping[str, Any]) -> Iterator[Node]:
+    """Every step of a plan, as auto_explain reports it."""
     filtered = plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Index Recheck", 0)
     yield Node(
         statement=" ".join(statement.split())[:120],
@@ -95,4 +100,4 @@ def _nodes(statement: str, plan: Mapping[str, Any]) -> Iterator[Node]:
         rows=(plan["Actual Rows"] + filtered) * plan["Actual Loops"],
     )
     for inner in plan.get("Plans", ()):
-        yield from _nodes(statement, inner)
+        yield from nodes_of(statement, inner)
