@@ -100,7 +100,7 @@ def test_every_step_goes_down_and_up_again(empty: DatabaseUrl) -> None:
     before = snapshot(empty)
     migrate.upgrade(empty)
     after = snapshot(empty)
-    for revision in ("0006", "0005", "0004", "0003", "0002", "0001", "base"):
+    for revision in ("0008", "0007", "0006", "0005", "0004", "0003", "0002", "0001", "base"):
         migrate.downgrade(empty, revision)
         migrate.upgrade(empty)
         assert snapshot(empty) == after

@@ -155,6 +155,7 @@ class FileUpload(Base):
         Index("idx_file_uploads_created_at", text("created_at DESC")),
         Index("idx_file_uploads_project_id", "project_id"),
         Index("idx_file_uploads_user_id", "user_id"),
+        Index("worker_file_uploads_path", "file_path", postgresql_using="hash"),
         {"schema": "public"},
     )
 
