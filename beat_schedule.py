@@ -12,4 +12,9 @@ SCHEDULE = {
         "schedule": crontab(minute="*/10"),
         "options": {"expires": timedelta(minutes=9).total_seconds()},
     },
+    "mirrors": {
+        "task": "maintenance.mirrors",
+        "schedule": crontab(minute="35"),
+        "options": {"expires": timedelta(minutes=50).total_seconds()},
+    },
 }

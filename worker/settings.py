@@ -260,7 +260,11 @@ class Settings(BaseSettings):
     prompt_limit: int = Field(100_000, ge=1)
     """How long a prompt may be, in characters."""
     state_dir: Path = Path("~/.local/state/codingit-worker")
-    """Where this host keeps what the worker writes: the workspaces of runs, and their transcripts."""
+    """Where this host keeps what the worker writes: the workspaces of runs, their transcripts, and mirrors."""
+    mirrors_limit: Size = 10 * 10**9
+    """How much of repositories is kept for the next run, in bytes; what was not used for longest goes first."""
+    mirrors_age: Duration = timedelta(days=14)
+    """After how long without a run a kept repository goes."""
 
     # Agents and repositories.
     sandbox: Literal["bubblewrap", "process"] | None = None
@@ -368,6 +372,11 @@ class Settings(BaseSettings):
     def workspaces_dir(self) -> Path:
         """Where runs have their working folders; each is removed after its run."""
         return self.state_dir.expanduser() / "workspaces"
+
+    @property
+    def mirrors_dir(self) -> Path:
+        """Where repositories are kept between runs."""
+        return self.state_dir.expanduser() / "mirrors"
 
     @property
     def transcripts_dir(self) -> Path:

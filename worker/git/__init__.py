@@ -6,16 +6,18 @@ comes back as one file of hostile bytes.
 """
 
 from worker.git.branch import generated_branch, validate_branch
+from worker.git.cache import Cache, evict
 from worker.git.failure import PushRejected
 from worker.git.host import OLDEST, Host, Run, version
 from worker.git.push import push, remote_head
 from worker.git.quarantine import Delivery, receive
 from worker.git.remote import Base, Mirror, Pushed, base_for, mirror, notes
-from worker.git.workspace import Task, Workspace, bundle, clone, commit
+from worker.git.workspace import Task, Workspace, bundle, clone, commit, start
 
 __all__ = [
     "OLDEST",
     "Base",
+    "Cache",
     "Delivery",
     "Host",
     "Mirror",
@@ -28,12 +30,14 @@ __all__ = [
     "bundle",
     "clone",
     "commit",
+    "evict",
     "generated_branch",
     "mirror",
     "notes",
     "push",
     "receive",
     "remote_head",
+    "start",
     "validate_branch",
     "version",
 ]

@@ -70,6 +70,7 @@ NETWORK = {
     "http.lowSpeedTime": "60",
     "protocol.version": "2",
     "transfer.fsckObjects": "true",
+    "fetch.unpackLimit": "1",  # all of a fetch is one pack, however small
     **{f"fetch.fsck.{fault}": "ignore" for fault in HARMLESS},
 }
 

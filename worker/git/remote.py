@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from worker.errors import TaskFailed
+from worker.errors import CommandFailed, TaskFailed
 from worker.git.branch import validate_branch
+from worker.git.cache import Cache, Entry, evict
 from worker.git.failure import MOVED_AWAY, raise_for
 from worker.git.host import Host
 from worker.repository.address import shown
@@ -18,6 +19,9 @@ USUAL = ("main", "master")
 UNLIMITED = 2**31 - 1
 """The depth that git takes for none, as in `git fetch --unshallow`."""
 SPOKEN = re.compile(rb"Recv header: content-type: application/x-git-upload-pack-advertisement", re.IGNORECASE)
+KEPT = "refs/kept"
+MOST_PACKS = 20
+"""So many fetches are kept one beside the other."""
 READERS = "readers.config"
 """In the mirror: the configuration of a git that reads it as another user."""
 
@@ -45,6 +49,8 @@ class Mirror:
     branch: str
     branch_head: str | None
     """The head of the task's branch on the remote, None where it does not exist."""
+    kept: bool = False
+    """Whether any of it comes from an earlier run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,24 +72,45 @@ class Base:
     """The remote head that may be replaced, None where the branch must not exist."""
 
 
-def mirror(host: Host, branch: str) -> Mirror:
+def mirror(host: Host, branch: str, *, cache: Cache | None = None) -> Mirror:
     """
     Fetch what a run on `branch` needs into a fresh bare repository in the host's folder.
+
+    With a cache, only what is not kept from earlier runs; what is kept and turns out to be broken is thrown away.
 
     Raises:
         TaskFailed, Unreachable: as `raise_for` says.
     """
     remote = read(host)
+    if cache is None:
+        return fresh(host, remote, branch)
+    entry = cache.entry(host.repository, host.credential)
+    try:
+        mirrored = fresh(host, remote, branch, entry=entry)
+    except (TaskFailed, CommandFailed):
+        entry.discard()
+        mirrored = fresh(host, remote, branch)
+    evict(cache)
+    return mirrored
+
+
+def fresh(host: Host, remote: Remote, branch: str, *, entry: Entry | None = None) -> Mirror:
+    """A mirror made of what is kept, where anything is, and of what is fetched besides; and kept for the next."""
     folder = host.folder / "mirror.git"
-    shutil.rmtree(folder, ignore_errors=True)
-    host.checked("init", "--quiet", "--bare", "--template=", str(folder))
-    (folder / READERS).write_text("[safe]\n\tdirectory = *\n", encoding="utf-8")
+    make(host, folder)
+    kept = entry.take(folder / "objects") if entry else ()
+    lay(folder, kept)
     wanted = [name for name in dict.fromkeys((remote.default_branch, branch)) if name in remote.heads]
     if wanted:
         refspecs = (f"+refs/heads/{name}:refs/heads/{name}" for name in wanted)
         raise_for(host, fetch(host, folder, remote.url, *refspecs))
+    if not all(head(host, folder, name) for name in wanted):
+        raise CommandFailed("git fetched a branch, and does not have it.")
     if remote.default_branch:
         host.checked(f"--git-dir={folder}", "symbolic-ref", "HEAD", f"refs/heads/{remote.default_branch}")
+    if entry and wanted:
+        lift(host, folder, kept)
+        entry.keep(folder / "objects", tips(host, folder))
     return Mirror(
         folder=folder,
         url=remote.url,
@@ -91,7 +118,37 @@ def mirror(host: Host, branch: str) -> Mirror:
         default_head=head(host, folder, remote.default_branch),
         branch=branch,
         branch_head=head(host, folder, branch),
+        kept=bool(kept),
     )
+
+
+def make(host: Host, folder: Path) -> None:
+    """An empty bare repository, in place of any that is there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    host.checked("init", "--quiet", "--bare", "--template=", str(folder))
+    (folder / READERS).write_text("[safe]\n\tdirectory = *\n", encoding="utf-8")
+
+
+def lay(folder: Path, kept: Sequence[str]) -> None:
+    """Let git know what it has, by refs that nobody else asks for."""
+    if kept:
+        lines = "".join(f"{tip} {KEPT}/{number}\n" for number, tip in enumerate(kept))
+        (folder / "packed-refs").write_text(lines, encoding="utf-8")
+
+
+def lift(host: Host, folder: Path, kept: Sequence[str]) -> None:
+    """Take those refs away again; and make one pack of many, without what nothing leads to any more."""
+    git_dir = f"--git-dir={folder}"
+    gone = "".join(f"delete {KEPT}/{number}\n" for number in range(len(kept)))
+    host.checked(git_dir, "update-ref", "--stdin", stdin=gone.encode())
+    if len(list((folder / "objects" / "pack").glob("*.pack"))) > MOST_PACKS:
+        host.checked(git_dir, "repack", "-a", "-d", "--quiet")
+
+
+def tips(host: Host, folder: Path) -> Sequence[str]:
+    """The ids of every branch and tag of the mirror."""
+    listed = host.checked(f"--git-dir={folder}", "for-each-ref", "--format=%(objectname)")
+    return list(dict.fromkeys(listed.splitlines()))
 
 
 def fetch(host: Host, folder: Path, url: str, *refspecs: str) -> Completed:

@@ -1,13 +1,14 @@
 """The steps in the sandbox: clone, commit what the agent left, and bundle it; every byte of the folder is hostile."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.errors import TaskFailed
+from worker.git.cache import Cache
 from worker.git.failure import raise_if_full, reason
-from worker.git.host import CONFIG, ENVIRONMENT, PATHS, Run, configured, path, present
-from worker.git.remote import READERS, Base, Mirror
+from worker.git.host import CONFIG, ENVIRONMENT, PATHS, Host, Run, configured, path, present
+from worker.git.remote import READERS, Base, Mirror, Pushed, base_for, mirror
 from worker.repository.address import shown
 from worker.sandbox.command import Command, Completed
 
@@ -93,6 +94,30 @@ def printed(completed: Completed) -> str:
 def said(completed: Completed) -> str:
     """The line of what git in the sandbox said that tells most, which the agent may have written."""
     return shown(reason(completed.stderr.decode(errors="replace")))
+
+
+def start(
+    host: Host, workspace: Workspace, branch: str, *, earlier: Sequence[Pushed], cache: Cache | None = None
+) -> tuple[Mirror, Base]:
+    """
+    Mirror the repository, choose the commit to build upon, and clone that into the workspace.
+
+    A mirror that was kept and cannot be cloned is thrown away, and fetched anew.
+
+    Raises:
+        TaskFailed, Unreachable, CommandFailed: as `mirror`, `base_for` and `clone` say.
+    """
+    mirrored = mirror(host, branch, cache=cache)
+    base = base_for(mirrored, earlier=earlier)
+    try:
+        clone(workspace, mirrored, base)
+    except TaskFailed:
+        if cache is None or not mirrored.kept:
+            raise
+        cache.entry(host.repository, host.credential).discard()
+        workspace.execute("rm", "-rf", "--", "repo", cwd=workspace.folder, env={})
+        return start(host, workspace, branch, earlier=earlier)
+    return mirrored, base
 
 
 def clone(workspace: Workspace, mirrored: Mirror, base: Base) -> None:

@@ -25,7 +25,7 @@ from worker.run.redaction import Redactor
 from worker.run.request import Request
 from worker.run.shutdown import Notice
 from worker.run.transcript import Transcript, transcript_path
-from worker.run.workspace import Folders, folders
+from worker.run.workspace import Folders, folders, mirrors
 from worker.sandbox import choice
 from worker.sandbox.base import Sandbox
 from worker.sandbox.command import Command, Completed
@@ -163,10 +163,8 @@ class Story:
         )
         workspace = git.Workspace(run=self._in_sandbox, folder=space.work, committer=self._settings.committer)
         branch = self._branch(host, asked)
-        mirrored = git.mirror(host, branch)
         earlier = [git.Pushed(branch=push.branch, head=push.head, base=push.base) for push in self._claim.pushes]
-        base = git.base_for(mirrored, earlier=earlier)
-        git.clone(workspace, mirrored, base)
+        mirrored, base = git.start(host, workspace, branch, earlier=earlier, cache=mirrors(self._settings))
         self.journal.step(25, f"Cloned {asked.repository.url}.")
         for note in git.notes(host, mirrored, base):
             self.journal.say("info", note)

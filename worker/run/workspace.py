@@ -13,7 +13,9 @@ from time import time
 
 import structlog
 
+from worker import git
 from worker.errors import CommandFailed
+from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +58,11 @@ def folders(root: Path, *, task_id: int, fence: int) -> Iterator[Folders]:
         remove(whole)
         if held is not None:
             os.close(held)
+
+
+def mirrors(settings: Settings) -> git.Cache:
+    """The mirrors that this host keeps between runs."""
+    return git.Cache(root=settings.mirrors_dir, largest=settings.mirrors_limit, age=settings.mirrors_age)
 
 
 def sweep(root: Path) -> int:
