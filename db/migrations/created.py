@@ -20,7 +20,7 @@ EXISTS: Mapping[str, str] = {
 }
 UNLESS_NEEDED = "DO $$ BEGIN {}; EXCEPTION WHEN dependent_objects_still_exist THEN NULL; END $$"
 REMOVE: Mapping[str, str] = {
-    "role": UNLESS_NEEDED.format("DROP OWNED BY {0}; DROP ROLE {0}"),
+    "role": UNLESS_NEEDED.format("GRANT {0} TO CURRENT_USER; DROP OWNED BY {0}; DROP ROLE {0}"),
     "schema": UNLESS_NEEDED.format("DROP SCHEMA IF EXISTS {0}"),
     "extension": UNLESS_NEEDED.format("DROP EXTENSION IF EXISTS {0}"),
     "table": "DROP TABLE IF EXISTS {0}",
@@ -28,9 +28,18 @@ REMOVE: Mapping[str, str] = {
     "type": "DROP TYPE IF EXISTS {0}",
     "function": "DROP FUNCTION IF EXISTS {0}",
     "routine": UNLESS_NEEDED.format("DROP FUNCTION IF EXISTS {0}"),
-    "trigger": "DROP TRIGGER IF EXISTS {0}",
+    "trigger": """
+        DO $$ BEGIN DROP TRIGGER IF EXISTS {0}; EXCEPTION WHEN insufficient_privilege THEN
+            EXECUTE 'DROP FUNCTION ' || (
+                SELECT tgfoid::regprocedure FROM pg_trigger WHERE tgname || ' ON ' || tgrelid::regclass = '{0}'
+            ) || ' CASCADE';
+        END $$""",
 }
-"""How each kind goes. What somebody else needs by now stays, of roles, schemas, extensions and declared functions."""
+"""
+How each kind goes. What somebody else needs by now stays, of roles, schemas, extensions and declared functions. What a
+role may do can be taken back only by a member of it, or by a superuser. A trigger can be dropped only by the owner of
+its table, which on Supabase we are not, but with the function that it calls it goes as well.
+"""
 REFUSED = "42501"
 CLOSED = "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY;REVOKE ALL ON {0} FROM PUBLIC, anon, authenticated"
 

@@ -1,13 +1,10 @@
 """Migrations: clean by Alembic's own comparison, up and down again, twice at once, interrupted, adopted."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from db import migrate
 from db.engine import Database
@@ -16,7 +13,6 @@ from db.queries import queue
 from db.url import DatabaseUrl
 from tests.conftest import WORKER_PASSWORD
 from tests.support.rows import Rows
-from worker.local.servers import Addresses
 
 SNAPSHOT = """
 SELECT n.nspname, c.relname, c.relkind::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -37,16 +33,6 @@ CREATE TABLE public.tasks (
     created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(), of_the_app int
 );
 """
-
-
-@pytest.fixture
-def empty(stack: Addresses, template: str) -> Iterator[DatabaseUrl]:
-    """A database in which nothing was made yet, on a server that has the roles."""
-    name = f"empty_{uuid4().hex[:12]}"
-    with psycopg.connect(stack.database_url.libpq, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        yield stack.database_url.with_database(name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def snapshot(url: DatabaseUrl) -> list[tuple[str, ...]]:

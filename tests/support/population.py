@@ -1,6 +1,6 @@
 """One valid row in each of the 44 tables, all of one user: what rights and deletions are tried on."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from sqlalchemy.types import TypeEngine
 from db.models import Base
 
 TABLES = [table for table in Base.metadata.sorted_tables if table.schema != "worker"]
-CHOSEN: Mapping[str, str] = {
+CHOSEN = {
     "mfa_factors.factor_type": "totp",
     "mfa_factors.status": "verified",
     "one_time_tokens.token_type": "recovery_token",
@@ -36,7 +36,13 @@ OWNERS = frozenset({"user_id", "owner", "owner_id"})
 """Columns that name a user, with a foreign key or without."""
 
 
-def populate(connection: Connection, user: UUID) -> dict[str, Any]:
+def populate(
+    connection: Connection,
+    user: UUID,
+    *,
+    schemas: Collection[str] = ("auth", "storage", "public"),
+    words: Mapping[str, str] = CHOSEN,
+) -> dict[str, Any]:
     """
     Make `user` and a row of theirs in every table that there is, each hanging on the others wherever it can.
 
@@ -45,18 +51,27 @@ def populate(connection: Connection, user: UUID) -> dict[str, Any]:
     made: dict[str, Any] = {}
     inspector = inspect(connection)
     for table in TABLES:
-        if inspector.has_table(table.name, schema=table.schema):
-            made[table.fullname] = _row(connection, table, user=user, made=made)
+        wanted = table.schema in schemas or table.fullname == "auth.users"
+        if wanted and inspector.has_table(table.name, schema=table.schema):
+            made[table.fullname] = _row(connection, table, _values(table, user, made=made, words=words))
     return made
 
 
-def _row(connection: Connection, table: Table, *, user: UUID, made: Mapping[str, Any]) -> Any:
+def _row(connection: Connection, table: Table, values: Mapping[str, Any]) -> Any:
     key = table.primary_key.columns[0]
-    values = {column.name: _value(column, user, made) for column in table.columns if required(column)}
     inserted = connection.execute(insert(table).values(values).on_conflict_do_nothing().returning(key)).scalar()
     if inserted is not None:
         return inserted
-    return connection.execute(select(key).where(table.c.user_id == user)).scalar_one()  # a trigger was there first
+    theirs = table.c.user_id == values["user_id"]  # a trigger was there first
+    return connection.execute(select(key).where(theirs)).scalar_one()
+
+
+def _values(table: Table, user: UUID, *, made: Mapping[str, Any], words: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        column.name: words.get(f"{table.name}.{column.name}") or _value(column, user, made)
+        for column in table.columns
+        if required(column)
+    }
 
 
 def required(column: Column[Any]) -> bool:
@@ -71,7 +86,7 @@ def _value(column: Column[Any], user: UUID, made: Mapping[str, Any]) -> Any:
         return made[reference.column.table.fullname]
     if column.name in OWNERS or column.table.fullname == "auth.users":
         return user if isinstance(column.type, Uuid) else str(user)
-    return CHOSEN.get(f"{column.table.name}.{column.name}") or _some(column, user)
+    return _some(column, user)
 
 
 def _some(column: Column[Any], user: UUID) -> Any:
