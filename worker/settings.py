@@ -34,6 +34,14 @@ NETWORK = (
     *("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH"),
 )
+ProviderName = Literal["anthropic", "openai", "google"]
+"""Whose models agents ask."""
+USUAL_KEYS: Mapping[ProviderName, str] = {
+    "anthropic": "ANTHROPIC_API_KEY",
+    "openai": "OPENAI_API_KEY",
+    "google": "GEMINI_API_KEY",
+}
+"""What people's own tools call their keys. Only the demo takes them: a worker spends no key that it was not given."""
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LAST_PORT = 65535
 LONGEST = 366 * 86400.0
@@ -457,6 +465,11 @@ def required_redis(chosen: Settings) -> str:
 def network_environment() -> dict[str, str]:
     """What programs of the host need to reach the network, by its usual names: proxies and certificate authorities."""
     return {name: os.environ[name] for name in NETWORK if name in os.environ}
+
+
+def usual_key(provider: ProviderName) -> str | None:
+    """The key for a provider that this process's environment has for people's own tools."""
+    return os.environ.get(USUAL_KEYS[provider]) or None
 
 
 def unknown_names(names: Iterable[str]) -> Iterator[str]:

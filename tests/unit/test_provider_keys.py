@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from worker.errors import TaskFailed, WrongUse
-from worker.gateway.keys import ProviderName, access_for
-from worker.settings import Settings
+from worker.gateway.keys import access_for
+from worker.settings import ProviderName, Settings
 
 ANN = "00000000-0000-4000-8000-00000000000a"
 KEYS = {"anthropic_api_key": "sk-ant-12345678", "openai_api_key": "sk-open-12345678", "google_api_key": "AIza-12345678"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from worker.sandbox.command import Command
+from worker.settings import ProviderName
 
 LARGEST = 2**53
 """Numbers of usage beyond this are no measurements."""
@@ -103,7 +104,7 @@ class Agent(Protocol):
         ...
 
     @property
-    def provider(self) -> str | None:
+    def provider(self) -> ProviderName | None:
         """Whose API it speaks: anthropic, openai or google; None for no such API that another address could serve."""
         ...
 

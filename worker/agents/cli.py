@@ -8,6 +8,7 @@ from worker.agents import installed
 from worker.agents.base import Job
 from worker.errors import TaskFailed
 from worker.sandbox.command import Command
+from worker.settings import ProviderName
 
 PLAIN = MappingProxyType({"LANG": "C.UTF-8", "TERM": "dumb", "NO_COLOR": "1", "GIT_TERMINAL_PROMPT": "0"})
 COMMAND = "/"
@@ -23,7 +24,7 @@ class Cli:
 
     needs_isolation = True
     name: str
-    provider: str | None
+    provider: ProviderName | None
     executable: str
     """What it is called on PATH."""
     install: str

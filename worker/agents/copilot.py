@@ -1,12 +1,13 @@
 """GitHub's Copilot CLI with a model of one's own: `copilot --output-format json`."""
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from worker.agents.base import Event, Job, Verdict, fields, text, whole
 from worker.agents.cli import Cli, without_none
 from worker.agents.reading import Reader, blamed, ran, said, tokens
 
-PROVIDER = "anthropic"
+PROVIDER: Final = "anthropic"
 EDITS = frozenset({"create", "edit", "str_replace", "str_replace_editor", "apply_patch"})
 
 

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from worker.agents.base import Event, Job, Verdict, fields, measures, text, whole
 from worker.agents.cli import Cli, without_none
 from worker.agents.reading import Reader, blamed, ran, said, tokens
 from worker.errors import TaskFailed
 
-PROVIDER = "anthropic"
+PROVIDER: Final = "anthropic"
 EDITS = frozenset({"edit", "write", "patch", "multiedit", "apply_patch"})
 
 

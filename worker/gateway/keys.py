@@ -2,13 +2,11 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Literal
 
 from worker import hook
 from worker.errors import TaskFailed, WrongUse
-from worker.settings import Settings
+from worker.settings import ProviderName, Settings
 
-ProviderName = Literal["anthropic", "openai", "google"]
 HOOK = "CODINGIT_PROVIDER_KEYS_HOOK"
 KEY = re.compile(r"[!-~]{8,}")
 

@@ -1,9 +1,10 @@
-"""The demo: a user, a repository served with a token, six tasks, and whether they ended as they should."""
+"""The demo: a user, a repository served with a token, a few tasks, and whether they ended as they should."""
 
 import json
 import shutil
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from worker.git.host import path
 from worker.local import demo_user, state
 from worker.local.access import Access
 from worker.local.board import Board, Row
-from worker.local.garden import FILES, REPOSITORY, SCENES, Scene
+from worker.local.garden import FILES, REPOSITORY, Scene, scenes
 from worker.local.git_server import serve
 from worker.sandbox.command import Command, Completed
 
@@ -126,17 +127,17 @@ def run(command: Command) -> Completed:
 
 
 class Demo:
-    """Six tasks on their way, once the caller commits; noted before that, so that none is ever forgotten."""
+    """Tasks on their way, once the caller commits; noted before that, so that none is ever forgotten."""
 
-    def __init__(self, session: Session, remote: Remote) -> None:
+    def __init__(self, session: Session, remote: Remote, *, agent: str) -> None:
         self._remote = remote
-        self._scenes = {add(session, scene, remote): scene for scene in SCENES}
+        self._scenes = {add(session, scene, remote, agent=agent): scene for scene in scenes(agent)}
         self._deleted: set[int] = set()
         with state.plainly():
             state.write(remote.noted, self.ids())
 
     def ids(self) -> tuple[int, ...]:
-        """The six tasks."""
+        """The tasks."""
         return tuple(self._scenes)
 
     def play(self, session: Session, board: Board) -> None:
@@ -163,6 +164,12 @@ class Demo:
                 found.append(f"Task {task_id} is completed, and its branch {row.branch} is not there.")
         return found
 
+    def outcome(self) -> str:
+        """How many end how, when all goes as it should."""
+        ends = Counter(scene.ends for scene in self._scenes.values())
+        counted = ", ".join(f"{count} {end}" for end, count in ends.items())
+        return f"All {len(self._scenes)} tasks ended as they should: {counted}"
+
     def commits(self, board: Board) -> list[Commit]:
         """What the tasks pushed."""
         found = [self._pushed(board.rows[task_id]) for task_id in self._scenes]
@@ -178,9 +185,9 @@ class Demo:
 
 
 @contextmanager
-def begun(session: Session, remote: Remote) -> Iterator[Demo]:
+def begun(session: Session, remote: Remote, *, agent: str) -> Iterator[Demo]:
     """A demo; what of it still waits or runs when the block is left is deleted, or by the next demo."""
-    played = Demo(session, remote)
+    played = Demo(session, remote, agent=agent)
     session.commit()
     try:
         yield played
@@ -206,13 +213,13 @@ def delete_unfinished(session: Session, task_ids: Collection[int]) -> None:
     tasks.delete_these(session, [task.id for task in found if task.status in UNFINISHED])
 
 
-def add(session: Session, scene: Scene, remote: Remote) -> int:
+def add(session: Session, scene: Scene, remote: Remote, *, agent: str) -> int:
     """One task; its id."""
     return tasks.create(
         session,
         scene.prompt,
         user_id=demo_user.ID,
-        agent="rehearsal",
+        agent=agent,
         branch=remote.unused(scene.branch) if scene.branch else None,
         repo_url=remote.url if scene.in_repository else None,
     )

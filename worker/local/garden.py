@@ -1,4 +1,4 @@
-"""What the demo is about: a small project, and six tasks that show six ways in which a task can go."""
+"""What the demo is about: a small project, and the tasks that are set in it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Scene:
     in_repository: bool = True
 
 
-SCENES = (
+REHEARSED = (
     Scene(prompt="Say in the README how the tests are run", branch="how-to-test", ends="completed"),
     Scene(
         prompt="""Write down how often each plant is watered
@@ -84,3 +84,23 @@ rehearse: commit Describe the roses""",
     ),
     Scene(prompt="Explain why lavender needs so little water", in_repository=False, ends="completed"),
 )
+"""Six tasks that show six ways in which a task can go."""
+WITH_A_MODEL = (
+    Scene(
+        prompt="Say in README.md, in one or two lines, how the tests are run. Change nothing else.",
+        branch="how-to-test",
+        ends="completed",
+    ),
+    Scene(
+        prompt="Add a function next_watering(plant, today) to garden.py that answers the next day on which the plant "
+        "wants water, today included, and a test of it to test_garden.py.",
+        ends="completed",
+    ),
+    Scene(prompt="Explain in two sentences why lavender needs so little water.", in_repository=False, ends="completed"),
+)
+"""Three small tasks, for an agent that costs something."""
+
+
+def scenes(agent: str) -> tuple[Scene, ...]:
+    """What this agent is given to do."""
+    return REHEARSED if agent == "rehearsal" else WITH_A_MODEL

@@ -10,10 +10,10 @@ import pytest
 
 from tests.integration.gateway.provider import Provider, message, serving
 from worker.gateway.config import Caps
-from worker.gateway.keys import Access, ProviderName
+from worker.gateway.keys import Access
 from worker.gateway.ledger import Counters
 from worker.run import gateway
-from worker.settings import Settings
+from worker.settings import ProviderName, Settings
 
 KEY = "sk-real-0123456789abcdef"
 HELLO = {"model": "claude-test-1", "max_tokens": 10, "messages": [{"role": "user", "content": "Hello"}]}

@@ -12,7 +12,7 @@ from db.url import DatabaseUrl
 from tests.support.rows import Rows
 from worker.local import demo, demo_user
 from worker.local.demo import Demo, Remote
-from worker.local.garden import SCENES
+from worker.local.garden import REHEARSED
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def remote(tmp_path: Path) -> Remote:
 
 def test_what_a_killed_demo_left_is_deleted_and_nothing_else(session: Session, remote: Remote, rows: Rows) -> None:
     demo.clear(session, remote)
-    killed = Demo(session, remote).ids()
+    killed = Demo(session, remote, agent="rehearsal").ids()
     session.commit()
     own, strangers = rows.task(user=demo_user.ID), rows.task()
     rows.execute("UPDATE public.tasks SET status = 'completed' WHERE id = %s", killed[0])
@@ -49,8 +49,8 @@ def test_what_a_killed_demo_left_is_deleted_and_nothing_else(session: Session, r
 
 
 def test_a_demo_that_is_left_early_takes_its_tasks_with_it(session: Session, remote: Remote, rows: Rows) -> None:
-    with demo.begun(session, remote) as played:
-        assert rows.execute("SELECT count(*) FROM public.tasks")[0]["count"] == len(SCENES) == len(played.ids())
+    with demo.begun(session, remote, agent="rehearsal") as played:
+        assert rows.execute("SELECT count(*) FROM public.tasks")[0]["count"] == len(REHEARSED) == len(played.ids())
 
     assert rows.execute("SELECT id FROM public.tasks") == []
 
