@@ -6,9 +6,10 @@ from uuid import UUID
 import psycopg
 
 EACH = 100
-"""Rows of every table a user has; of projects a tenth of it."""
+"""Tasks, messages and files that a user has, the messages in ten projects, the files in ten directories."""
 NEEDLES = 10
 """Messages of the first user that hold the word `needle`, which nobody else's do; all hold `common`."""
+PROJECTS_EACH = 10
 FIRST = UUID(int=1)
 """The first user; the others follow."""
 USERS: LiteralString = """
@@ -24,7 +25,7 @@ PROJECTS: LiteralString = """
 INSERT INTO public.projects (id, user_id, title, updated_at)
 SELECT lpad(to_hex(1 + n), 32, '0')::uuid, lpad(to_hex(1 + n %% %(users)s), 32, '0')::uuid, 'A project of ' || n,
     timestamptz '2026-01-01' + n * interval '1 second'
-FROM generate_series(0, %(users)s * 10 - 1) n
+FROM generate_series(0, %(users)s * %(projects)s - 1) n
 """
 MESSAGES: LiteralString = """
 INSERT INTO public.messages (project_id, role, content, sequence_number, created_at)
@@ -43,11 +44,15 @@ FROM generate_series(0, %(users)s * 100 - 1) n, LATERAL (SELECT n / %(users)s AS
 """
 
 
-def fill(connection: psycopg.Connection, *, users: int) -> None:
-    """Fill an empty database quickly, without triggers and foreign keys, and let its statistics be known."""
+def fill(connection: psycopg.Connection, *, users: int, projects: int = PROJECTS_EACH) -> None:
+    """
+    Fill an empty database quickly, without triggers and foreign keys, and let its statistics be known.
+
+    Of so many `projects` a user, at least ten, ten hold the messages.
+    """
     connection.execute("SET session_replication_role = replica")
     for statement in (USERS, TASKS, PROJECTS, MESSAGES, FILES):
-        connection.execute(statement, {"users": users})
+        connection.execute(statement, {"users": users, "projects": projects})
     connection.execute("SET session_replication_role = origin")
     connection.execute(
         "VACUUM ANALYZE auth.users, public.tasks, public.projects, public.messages, public.workspace_files"
