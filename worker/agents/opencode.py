@@ -14,7 +14,12 @@ EDITS = frozenset({"edit", "write", "patch", "multiedit", "apply_patch"})
 
 
 class Opencode(Cli):
-    """It could speak to many providers; here it speaks to one, whose key the worker has."""
+    """
+    It could speak to many providers; here it speaks to one, whose key the worker has.
+
+    Of a repository's own configuration it takes AGENTS.md alone, and plugins: nothing keeps it from running these, in
+    the sandbox, as it does the repository's tests.
+    """
 
     name = "opencode"
     provider = PROVIDER
@@ -59,6 +64,7 @@ class Opencode(Cli):
             "model": model,
             "small_model": model,
             "permission": "allow",
+            "instructions": [str(job.workspace / "AGENTS.md")],
             "share": "disabled",
             "snapshot": False,
             "autoupdate": False,
