@@ -25,7 +25,12 @@ class Child(Protocol):
         ...
 
     def poll(self) -> int | None:
-        """The exit code once the program and all its descendants are gone (128 + N for signal N), or None."""
+        """
+        The exit code once the program and all its descendants are gone (128 + N for signal N), or None.
+
+        Raises:
+            CommandFailed: the program was not started, through no fault of its own or of its command.
+        """
         ...
 
     def stop(self, grace: timedelta) -> None:

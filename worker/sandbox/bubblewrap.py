@@ -4,13 +4,15 @@ import platform
 import re
 import resource
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from worker.sandbox import cgroup, relay_program, seccomp
 from worker.sandbox.command import Command
-from worker.sandbox.process import SupervisedChild, input_file, started
+from worker.sandbox.process import SupervisedChild, Wrapping, input_file, started
 from worker.sandbox.python import ISOLATED, READS
 
 UNSHARED = (
@@ -55,14 +57,19 @@ class Bubblewrap:
 
     def start(self, command: Command) -> SupervisedChild:
         """Start the command in a sandbox of its own; see `Sandbox.start`."""
+        command.cwd.lstat()  # to be told at once if it is missing
         program = (*bounded(self._processes), *relayed(command), *exact(command), *command.argv)
         options = "\0".join(self._options(command)).encode()
-        with input_file(options) as args, input_file(seccomp.refused()) as calls:
-            filtered = ("--seccomp", str(calls.fileno())) if seccomp.refused() else ()
-            argv = (found("bwrap"), "--args", str(args.fileno()), *filtered, "--", *program)
-            inherited = (args.fileno(), calls.fileno())
+        with input_file(options) as args, input_file(seccomp.refused()) as calls, ExitStack() as unless_started:
+            status = unless_started.enter_context(tempfile.TemporaryFile(buffering=0))
+            given = {"--args": args, "--json-status-fd": status} | ({"--seccomp": calls} if seccomp.refused() else {})
+            fds = {option: file.fileno() for option, file in given.items()}
+            argv = (found("bwrap"), *(word for option in fds for word in (option, str(fds[option]))), "--", *program)
             groups = cgroup.made(processes=self._processes, memory=self._memory)
-            return started(replace(command, argv=argv), inherited=inherited, wrapped=True, cgroups=groups)
+            wrapping = Wrapping(inherited=tuple(fds.values()), cgroups=groups, status=status)
+            child = started(replace(command, argv=argv), wrapping=wrapping)
+            unless_started.pop_all()
+        return child
 
     def _options(self, command: Command) -> Iterator[str]:
         relay = (*READS, Path(relay_program.__file__)) if command.sockets else ()

@@ -86,13 +86,13 @@ def refusal() -> str | None:
     """What comes of it when the least program there is runs in the sandbox; None if that goes well."""
     until = monotonic() + PATIENCE
     with closing(Bubblewrap(writable=()).start(Command(argv=("true",), cwd=Path("/")))) as child:
-        while (code := child.poll()) is None and monotonic() < until:
-            sleep(ROUND)
-        if code == 0:
-            return None
-        said = "" if code is None else os.read(child.stderr, 65536).decode(errors="replace")
-        last = said.strip().rpartition("\n")[2]
-    return f"bubblewrap does not work here ({last or f'exit code {code}'}): {remedy()}."
+        try:
+            while (code := child.poll()) is None and monotonic() < until:
+                sleep(ROUND)
+        except CommandFailed:
+            last = os.read(child.stderr, 65536).decode(errors="replace").strip().rpartition("\n")[2]
+            return f"bubblewrap does not work here ({last}): {remedy()}."
+    return None if code == 0 else f"bubblewrap does not work here (exit code {code}): {remedy()}."
 
 
 def remedy() -> str:

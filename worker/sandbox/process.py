@@ -8,14 +8,18 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
+from worker.errors import CommandFailed
 from worker.sandbox import supervisor
 from worker.sandbox.command import Command
 
 SUPERVISOR = str(Path(supervisor.__file__).resolve())
+SIGNALLED = 128
+"""Added to the number of the signal that ended a program, this is its exit code."""
 PATIENCE = timedelta(seconds=supervisor.GRACE + supervisor.PATIENCE + 2)
 """After this a supervisor that was to end is killed itself: something stopped it, or it is stuck."""
 
@@ -30,12 +34,32 @@ class ProcessSandbox:
         return started(command)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapping:
+    """What a command needs that only sets up a PID namespace for what it runs."""
+
+    inherited: Sequence[int]
+    """File descriptors that it is given."""
+    cgroups: Sequence[Path]
+    """Groups for it to be in; the supervisor removes them afterwards."""
+    status: IO[bytes]
+    """Where it tells an `exit-code`, once what it runs has begun and ended."""
+
+
 class SupervisedChild:
     """A program, as its supervisor's parent sees it: both have ended when the supervisor has."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: IO[bytes], *, tailed: IO[bytes] | None) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        control: IO[bytes],
+        *,
+        tailed: IO[bytes] | None,
+        status: IO[bytes] | None = None,
+    ) -> None:
         self._process = process
         self._control = control
+        self._status = status
         self._stdout = tailed or nonblocking(process.stdout)
         self._stderr = nonblocking(process.stderr)
         self._exited = pidfd(process.pid)
@@ -56,9 +80,21 @@ class SupervisedChild:
         return self._exited
 
     def poll(self) -> int | None:
-        """The exit code, once all is over; where somebody killed the supervisor, that is 128 + N too."""
+        """
+        The exit code, once all is over; where somebody killed the supervisor, that is 128 + N too.
+
+        Raises:
+            CommandFailed: the program was not even started, for its sandbox could not be set up.
+        """
         code = self._process.poll()
-        return 128 - code if code is not None and code < 0 else code
+        if (
+            self._status
+            and code
+            and 0 < code < SIGNALLED
+            and b"exit-code" not in os.pread(self._status.fileno(), 999, 0)
+        ):
+            raise CommandFailed("bubblewrap cannot set up a sandbox now: this machine may lack memory or namespaces.")
+        return SIGNALLED - code if code is not None and code < 0 else code
 
     def stop(self, grace: timedelta) -> None:
         """Tell the supervisor to end the tree, also one that the program itself has stopped."""
@@ -72,6 +108,9 @@ class SupervisedChild:
         self._await_end()
         self._stdout.close()
         self._stderr.close()
+        if self._status:
+            self._status.close()
+            self._status = None
         if self._exited is not None:
             os.close(self._exited)
             self._exited = None
@@ -84,46 +123,39 @@ class SupervisedChild:
             self._process.wait()
 
 
-def started(
-    command: Command, *, inherited: Sequence[int] = (), wrapped: bool = False, cgroups: Sequence[Path] = ()
-) -> SupervisedChild:
-    """
-    The command under a supervisor of its own.
-
-    `inherited` are file descriptors that it is given besides. `wrapped` says that it only sets up a PID namespace for
-    what it runs, and `cgroups` are groups for it to be in, which the supervisor removes afterwards.
-    """
+def started(command: Command, *, wrapping: Wrapping | None = None) -> SupervisedChild:
+    """The command under a supervisor of its own."""
     told, telling = os.pipe()
     with os.fdopen(told, "rb", buffering=0), ExitStack() as unless_started:
         control = unless_started.enter_context(os.fdopen(telling, "wb", buffering=0))
         tailed = unless_started.enter_context(output_file(command.cwd)) if command.tail else None
-        words = (str(told), *options(command), "1" * wrapped, ":".join(map(str, cgroups)))
-        process = supervise(command, words, inherited=(told, *inherited), output=tailed)
+        process = supervise(command, told, wrapping=wrapping, output=tailed)
         unless_started.pop_all()
-    return SupervisedChild(process, control, tailed=tailed)
+    return SupervisedChild(process, control, tailed=tailed, status=wrapping.status if wrapping else None)
 
 
-def options(command: Command) -> tuple[str, ...]:
+def terms(command: Command, wrapping: Wrapping | None) -> tuple[str, ...]:
     """What the supervisor must know of a command besides what it inherits."""
     bounds = ("" if bound is None else str(bound) for bound in (command.memory, command.largest))
-    return (command.env.get("LC_CTYPE", ""), *bounds)
+    wrapped = ("1", ":".join(map(str, wrapping.cgroups))) if wrapping else ("", "")
+    return (command.env.get("LC_CTYPE", ""), *bounds, *wrapped)
 
 
 def supervise(
-    command: Command, words: Sequence[str], *, inherited: Sequence[int], output: IO[bytes] | None
+    command: Command, told: int, *, wrapping: Wrapping | None, output: IO[bytes] | None
 ) -> subprocess.Popen[bytes]:
     """
-    The supervisor, started for `command` in a session of its own; it prints to `output`.
+    The supervisor, started for `command` in a session of its own and listening at `told`; it prints to `output`.
 
     It is given the command's environment as its own, so that nothing of ours is to be read from it either.
     """
     with input_file(command.stdin) as stdin:
         return subprocess.Popen(
-            (sys.executable, "-I", "-S", SUPERVISOR, *words, *command.argv),
+            (sys.executable, "-I", "-S", SUPERVISOR, str(told), *terms(command, wrapping), *command.argv),
             bufsize=0,
-            cwd=command.cwd,
+            cwd="/" if wrapping else command.cwd,  # which may be a link by now that leads somewhere else out here
             env=command.env,
-            pass_fds=inherited,
+            pass_fds=(told, *(wrapping.inherited if wrapping else ())),
             start_new_session=True,
             stdin=stdin,
             stdout=output or subprocess.PIPE,

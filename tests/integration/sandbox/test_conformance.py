@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -23,6 +24,15 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets
 
 DAEMON = f"if os.fork() == 0: {SETSID}; {DEAF}; os.fork(); time.sleep(60)"
 FORKED_TWICE = f"if os.fork() == 0: {SETSID}; os.fork() and os._exit(0); {DEAF}; time.sleep(60)"
+
+
+UP = "print('up', flush=True)"
+
+
+def heard(child: Child) -> bytes:
+    """What it printed first."""
+    assert select.select([child.stdout], [], [], 10)[0]
+    return os.read(child.stdout, 100)
 
 
 def ended(child: Child, *, within: float = 3.0) -> int:
@@ -125,8 +135,9 @@ def test_what_a_program_leaves_behind_ends_with_it(sandbox: Sandbox, marked: Mar
 def test_a_stopped_tree_ends_though_it_ignores_sigterm_and_left_its_session(sandbox: Sandbox, marked: Marked) -> None:
     with (
         nothing_left(marked),
-        closing(sandbox.start(marked.python(DAEMON, FORKED_TWICE, DEAF, "time.sleep(60)"))) as child,
+        closing(sandbox.start(marked.python(DAEMON, FORKED_TWICE, DEAF, UP, "time.sleep(60)"))) as child,
     ):
+        assert heard(child) == b"up\n"
         assert eventually(lambda: len(marked.alive()) >= 5)
         child.stop(timedelta(milliseconds=200))
         child.stop(timedelta(milliseconds=200))
@@ -134,13 +145,12 @@ def test_a_stopped_tree_ends_though_it_ignores_sigterm_and_left_its_session(sand
 
 
 def test_a_program_has_its_grace_to_end_by_itself(sandbox: Sandbox, marked: Marked) -> None:
-    lines = ("signal.signal(signal.SIGTERM, lambda *_: (print('tidied'), sys.exit(3)))", "print('up', flush=True)")
+    lines = ("signal.signal(signal.SIGTERM, lambda *_: (print('tidied'), sys.exit(3)))", UP)
     with closing(sandbox.start(marked.python(*lines, "time.sleep(60)"))) as child:
-        assert eventually(lambda: len(marked.alive()) == 2)
-        time.sleep(0.1)
+        assert heard(child) == b"up\n"
         child.stop(timedelta(seconds=5))
         assert ended(child) == 3
-        assert os.read(child.stdout, 100) == b"up\ntidied\n"
+        assert os.read(child.stdout, 100) == b"tidied\n"
 
 
 def test_closing_alone_ends_the_tree(sandbox: Sandbox, marked: Marked) -> None:

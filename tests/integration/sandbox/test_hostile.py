@@ -9,7 +9,6 @@ succeed, so that a failure means what it says.
 import json
 import os
 import platform
-import select
 import socket
 import subprocess
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.pump.conftest import Pumping
-from tests.integration.sandbox.test_conformance import ended
+from tests.integration.sandbox.test_conformance import UP, ended, heard
 from tests.support.processes import DEAF, SETSID, Marked, eventually, nothing_left
 from tests.support.sandboxes import isolating
 from worker.run import workspace
@@ -182,17 +181,11 @@ def test_who_listens_on_every_address_is_not_reached(sandbox: Bubblewrap, marked
     program = ("import socket", "s = socket.create_server(('0.0.0.0', 0))", "print(s.getsockname()[1], flush=True)",
                "time.sleep(30)")  # fmt: skip
     with closing(sandbox.start(marked.python(*program))) as child:
-        port = int(heard(child.stdout))
+        port = int(heard(child))
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=2)
     with closing(ProcessSandbox().start(marked.python(*program))) as child:
-        socket.create_connection(("127.0.0.1", int(heard(child.stdout))), timeout=2).close()
-
-
-def heard(fd: int) -> str:
-    """What it printed first."""
-    assert select.select([fd], [], [], 10)[0]
-    return os.read(fd, 100).decode()
+        socket.create_connection(("127.0.0.1", int(heard(child))), timeout=2).close()
 
 
 def test_killing_all_that_it_sees_kills_nobody_else(sandbox: Bubblewrap, marked: Marked, target: Target) -> None:
@@ -203,7 +196,7 @@ def test_killing_all_that_it_sees_kills_nobody_else(sandbox: Bubblewrap, marked:
 
 
 BOMB = (
-    "print('up', flush=True)",
+    UP,
     "while True:",
     "    try: os.fork()",
     "    except OSError: time.sleep(0.01)",
@@ -258,9 +251,9 @@ def test_a_sparse_file_of_5_gb_is_refused_and_a_full_one_ends_it(marked: Marked)
 
 
 def test_who_ignores_signals_in_a_session_of_its_own_ends_all_the_same(sandbox: Bubblewrap, marked: Marked) -> None:
-    hidden = f"if os.fork() == 0: {SETSID}; os.fork() and os._exit(0); {DEAF}; print('up', flush=True); time.sleep(60)"
+    hidden = f"if os.fork() == 0: {SETSID}; os.fork() and os._exit(0); {DEAF}; {UP}; time.sleep(60)"
     with nothing_left(marked), closing(sandbox.start(marked.python(hidden, DEAF, "time.sleep(60)"))) as child:
-        heard(child.stdout)
+        heard(child)
         child.stop(timedelta(milliseconds=200))
         ended(child)
 
@@ -278,7 +271,7 @@ def test_links_that_it_leaves_lead_nobody_of_the_host_out(marked: Marked, target
 def test_nothing_of_a_runs_environment_stands_in_the_list_of_processes(sandbox: Bubblewrap, marked: Marked) -> None:
     command = marked.shell("echo up; sleep 60")
     with closing(sandbox.start(replace(command, env={**command.env, "TOKEN": SECRET}))) as child:
-        heard(child.stdout)
+        heard(child)
         lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in marked.alive()]
     assert len(lines) >= 4
     assert not any(SECRET.encode() in line for line in lines)

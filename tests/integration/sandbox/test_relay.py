@@ -1,7 +1,6 @@
 """Sockets of the host as ports of a sandbox that has no other network: nothing is held back, lost, or mixed up."""
 
 import os
-import select
 import socket
 import tempfile
 import threading
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.sandbox.test_conformance import ended
+from tests.integration.sandbox.test_conformance import UP, ended, heard
 from tests.support.processes import DEAF, Marked, eventually, nothing_left
 from tests.support.sandboxes import isolating
 from worker.sandbox.bubblewrap import Bubblewrap
@@ -158,9 +157,9 @@ def test_it_gives_the_program_its_grace(sandbox: Bubblewrap, marked: Marked) -> 
     """The relay is still there while the program tidies up, since it heeds no polite signal."""
     tidy = f"signal.signal(signal.SIGTERM, lambda *_: (exec({CONNECT!r} + '; print(s.recv(9))'), sys.exit(3)))"
     with answering(lambda connection: connection.sendall(b"bye")) as path, nothing_left(marked):
-        command = relayed(marked.python(tidy, "print('up', flush=True)", "time.sleep(60)"), path)
+        command = relayed(marked.python(tidy, UP, "time.sleep(60)"), path)
         with closing(sandbox.start(command)) as child:
-            assert select.select([child.stdout], [], [], 5)[0]
+            assert heard(child) == b"up\n"
             child.stop(timedelta(seconds=5))
             assert ended(child, within=5) == 3
             assert b"bye" in os.read(child.stdout, 100)
@@ -168,8 +167,8 @@ def test_it_gives_the_program_its_grace(sandbox: Bubblewrap, marked: Marked) -> 
 
 def test_nobody_who_ignores_signals_stays_behind_it(sandbox: Bubblewrap, marked: Marked) -> None:
     with answering(echo) as path, nothing_left(marked):
-        child = sandbox.start(relayed(marked.python(DEAF, "print('up', flush=True)", "time.sleep(60)"), path))
-        assert select.select([child.stdout], [], [], 5)[0]
+        child = sandbox.start(relayed(marked.python(DEAF, UP, "time.sleep(60)"), path))
+        assert heard(child) == b"up\n"
         child.stop(timedelta(seconds=0.2))
         assert ended(child) == 128 + 9
         child.close()
