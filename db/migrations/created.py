@@ -40,7 +40,8 @@ How each kind goes. What somebody else needs by now stays, of roles, schemas, ex
 role may do can be taken back only by a member of it, or by a superuser. A trigger can be dropped only by the owner of
 its table, which on Supabase we are not, but with the function that it calls it goes as well.
 """
-REFUSED = "42501"
+REFUSED = frozenset({"42501", "0A000"})
+"""We lack the right to it, or who hosts the server does not offer it."""
 CLOSED = "ALTER TABLE {0} ENABLE ROW LEVEL SECURITY;REVOKE ALL ON {0} FROM PUBLIC, anon, authenticated"
 
 
@@ -96,7 +97,7 @@ def make_if_allowed(kind: str, name: str, *statements: str) -> bool:
         with op.get_bind().begin_nested():
             return make(kind, name, *statements)
     except DBAPIError as fault:
-        if getattr(fault.orig, "sqlstate", None) != REFUSED:
+        if getattr(fault.orig, "sqlstate", None) not in REFUSED:
             raise
         return False
 

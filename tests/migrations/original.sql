@@ -517,7 +517,7 @@ CREATE TABLE public.chat_sessions (
     CONSTRAINT chat_sessions_pkey PRIMARY KEY (id),
     CONSTRAINT chat_sessions_cost_check CHECK (estimated_cost >= 0),
     CONSTRAINT chat_sessions_count_check CHECK (message_count >= 0),
-    CONSTRAINT chat_sessions_status_check CHECK ((status)::text = ANY (ARRAY['active', 'archived', 'deleted'])),
+    CONSTRAINT chat_sessions_status_check CHECK ((status)::text = ANY (ARRAY[('active'::varchar)::text, ('archived'::varchar)::text, ('deleted'::varchar)::text])),
     CONSTRAINT chat_sessions_tokens_check CHECK (total_tokens >= 0),
     CONSTRAINT chat_sessions_session_id_key UNIQUE (session_id),
     CONSTRAINT chat_sessions_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE,
@@ -549,7 +549,7 @@ CREATE TABLE public.chat_message_cache (
     created_at timestamptz DEFAULT now(),
     content_vector tsvector GENERATED ALWAYS AS (to_tsvector('english', content)) STORED,
     CONSTRAINT chat_message_cache_pkey PRIMARY KEY (id),
-    CONSTRAINT chat_message_cache_role_check CHECK ((role)::text = ANY (ARRAY['user', 'assistant', 'system'])),
+    CONSTRAINT chat_message_cache_role_check CHECK ((role)::text = ANY (ARRAY[('user'::varchar)::text, ('assistant'::varchar)::text, ('system'::varchar)::text])),
     CONSTRAINT chat_message_cache_time_check CHECK ((execution_time_ms IS NULL) OR (execution_time_ms >= 0)),
     CONSTRAINT chat_message_cache_token_check CHECK ((token_count IS NULL) OR (token_count >= 0)),
     CONSTRAINT chat_message_cache_session_id_fkey FOREIGN KEY (session_id) REFERENCES public.chat_sessions(id) ON DELETE CASCADE
@@ -590,9 +590,9 @@ CREATE TABLE public.chat_export_requests (
     completed_at timestamptz,
     CONSTRAINT chat_export_requests_pkey PRIMARY KEY (id),
     CONSTRAINT chat_export_requests_count_check CHECK ((record_count IS NULL) OR (record_count >= 0)),
-    CONSTRAINT chat_export_requests_export_type_check CHECK ((export_type)::text = ANY (ARRAY['json', 'csv'])),
+    CONSTRAINT chat_export_requests_export_type_check CHECK ((export_type)::text = ANY (ARRAY[('json'::varchar)::text, ('csv'::varchar)::text])),
     CONSTRAINT chat_export_requests_size_check CHECK ((file_size_bytes IS NULL) OR (file_size_bytes >= 0)),
-    CONSTRAINT chat_export_requests_status_check CHECK ((status)::text = ANY (ARRAY['pending', 'processing', 'completed', 'failed'])),
+    CONSTRAINT chat_export_requests_status_check CHECK ((status)::text = ANY (ARRAY[('pending'::varchar)::text, ('processing'::varchar)::text, ('completed'::varchar)::text, ('failed'::varchar)::text])),
     CONSTRAINT chat_export_requests_user_id_fkey FOREIGN KEY (user_id) REFERENCES auth.users(id) ON DELETE CASCADE
 );
 ALTER TABLE public.chat_export_requests ENABLE ROW LEVEL SECURITY;
