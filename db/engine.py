@@ -1,6 +1,8 @@
 """Connections: `Database` for the protocol's single statements, `engine` for everything SQLAlchemy does."""
 
+import json
 import select
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -27,6 +29,9 @@ UNFIT = frozenset({"3F000", "42883", "42P01", "42501", "28000", "28P01", "3D000"
 """Not migrated, another release's, or no right to it."""
 AWAY = ("08", "53", "57P", "25006", "58")
 """Cut, out of resources, shutting down, read-only as after a failover, or broken: some day it is back."""
+
+MOST_DIGITS = sys.int_info.default_max_str_digits
+"""Of an integer that Python reads."""
 
 LIBPQ = {
     "connect_timeout": CONNECT_WITHIN,
@@ -188,7 +193,25 @@ def hung_up(connection: BoundedConnection) -> bool:
 
 def engine(url: DatabaseUrl) -> Engine:
     """SQLAlchemy's engine for `url`, for migrations and the queries of commands."""
-    return create_engine(url.sqlalchemy, connect_args={**LIBPQ, "prepare_threshold": None}, pool_pre_ping=True)
+    options = {**LIBPQ, "prepare_threshold": None}
+    return create_engine(url.sqlalchemy, connect_args=options, pool_pre_ping=True, json_deserializer=document)
+
+
+def document(written: str | bytes) -> Any:
+    """
+    The JSON that a row holds, whoever wrote it.
+
+    A number of more digits than Python reads is an infinity, and what is nested too deep to be read comes as its text:
+    neither may keep others from reading the rows beside it.
+    """
+    try:
+        return json.loads(written, parse_int=_integer)
+    except RecursionError:
+        return written if isinstance(written, str) else written.decode()
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= MOST_DIGITS else float(digits)
 
 
 def reason(fault: psycopg.Error) -> str:

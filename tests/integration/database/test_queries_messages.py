@@ -158,6 +158,22 @@ def test_a_stranger_neither_reads_nor_writes_nor_clears_messages(as_: As, me: UU
         assert [seen.content for seen in messages.of_project(session, project, limit=10)] == ["mine"]
 
 
+@pytest.mark.parametrize("content", ["1" + 5000 * "0", "-" + 9000 * "9", 3000 * "[" + 3000 * "]", '{"a": 1e131071}'])
+def test_content_that_python_cannot_read_keeps_nobody_from_others(as_: As, rows: Rows, me: UUID, content: str) -> None:
+    with as_(me) as session:
+        project = projects.create(session, "Mine", user_id=me)
+        say(session, project, 0, "hello")
+    rows.execute(
+        "INSERT INTO public.messages (project_id, role, content, sequence_number) VALUES (%s, 'user', %s::jsonb, 1)",
+        *(project, content),
+    )
+    with as_(me) as session:
+        readable, odd = messages.of_project(session, project, limit=9)
+
+    assert readable.content == "hello"
+    assert odd.content in (float("inf"), float("-inf"), {"a": float("inf")}, content)
+
+
 def test_no_message_is_saved_to_a_project_that_is_not_there(session: Session) -> None:
     with pytest.raises(DBAPIError):
         say(session, uuid4(), 0, "nowhere")
