@@ -1,20 +1,28 @@
-"""What runs when, besides tasks: a table that beat reads. Times are UTC."""
-
-from datetime import timedelta
+"""What runs when, besides tasks: each is named by the retention policy that it carries out. Times are UTC."""
 
 from celery.schedules import crontab
 
-SCHEDULE = {
-    # A run removes its own workspace; what is left is of workers that were killed. Expires before the next is due,
-    # so that a maintenance worker that was away does not do the same thing many times.
-    "workspaces": {
-        "task": "maintenance.workspaces",
-        "schedule": crontab(minute="*/10"),
-        "options": {"expires": timedelta(minutes=9).total_seconds()},
-    },
-    "mirrors": {
-        "task": "maintenance.mirrors",
-        "schedule": crontab(minute="35"),
-        "options": {"expires": timedelta(minutes=50).total_seconds()},
-    },
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+# name: (when, after how many seconds a message that nobody took is dropped, why then).
+# Each expires shortly before the next is due: a worker that was away does each once, and none twice.
+JOBS = {
+    "workspaces": (
+        crontab(minute="*/10"),
+        9 * MINUTE,
+        "A killed worker's workspace may be large, and the next run needs the room.",
+    ),
+    "mirrors": (crontab(minute="35"), 55 * MINUTE, "A disk fills within hours, not minutes."),
+    "transcripts": (crontab(minute="50", hour="3"), 23 * HOUR, "Once a day is enough for what is kept for days."),
+    "expired_sessions": (crontab(minute="7"), 55 * MINUTE, "Little by little, as they expire."),
+    "overlong_sessions": (crontab(minute="17"), 55 * MINUTE, "The same; nothing to do unless a timebox is set."),
+    "inactive_sessions": (crontab(minute="27"), 55 * MINUTE, "The same; nothing to do unless a limit is set."),
+    "revoked_refresh_tokens": (
+        crontab(minute="2"),
+        55 * MINUTE,
+        "Before the sessions: what goes here, their deletion need not cascade to.",
+    ),
+    "finished_tasks": (crontab(minute="20", hour="3"), 23 * HOUR, "At night in most of the world; off unless set."),
+    "runs": (crontab(minute="30", hour="3"), 23 * HOUR, "Once a day is enough for what is kept for months."),
+    "schedule_slots": (crontab(minute="40", hour="3"), 23 * HOUR, "The same."),
 }

@@ -23,6 +23,9 @@ MODULE = ROOT / "worker" / "settings.py"
 UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 SIZES = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
 
+ENDINGS = {"_url": "address", "_address": "host:port", "_file": "path"}
+KINDS = {r"\btimedelta\b": "duration", r"\b(int|float)\b": "number", r"\btuple\b": "list", r"\bPath\b": "path"}
+
 PAGE = """# Settings
 
 Every setting is an environment variable, or a line in a file `.env` in the working directory; the environment
@@ -108,20 +111,14 @@ def variable(name: str) -> str:
 
 def kind(name: str) -> str:
     """What its value is."""
-    value = Settings.model_fields[name].default
-    if name.endswith("_url"):
-        return "address"
-    if name.endswith("_address"):
-        return "host:port"
+    if known := next((word for ending, word in ENDINGS.items() if name.endswith(ending)), None):
+        return known
     if "size" in str(Settings.model_fields[name].metadata):
         return "size"
     if found := choices(name):
         return " or ".join(f"`{choice}`" for choice in found)
-    kinds = {timedelta: "duration", int: "number", tuple: "list", Path: "path"}
-    found_kind = next((word for each, word in kinds.items() if isinstance(value, each)), "text")
-    if re.search(r"\b(int|float)\b", str(Settings.model_fields[name].annotation)):
-        return "number"
-    return "path" if name.endswith("_file") else found_kind
+    annotation = str(Settings.model_fields[name].annotation)
+    return next((word for pattern, word in KINDS.items() if re.search(pattern, annotation)), "text")
 
 
 def choices(name: str) -> list[str]:
@@ -139,8 +136,10 @@ def shown(name: str) -> str:
 def default(name: str) -> str:
     """Its default as one would write it; empty when there is none."""
     value: Any = Settings.model_fields[name].default
-    if value is None or value == ():
+    if not value and not isinstance(value, int):
         return ""
+    if isinstance(value, tuple):
+        return ",".join(value)
     if isinstance(value, timedelta):
         return measured(int(value.total_seconds()), UNITS)
     return measured(value, SIZES) if kind(name) == "size" else str(value)

@@ -10,9 +10,9 @@ from billiard.exceptions import WorkerLostError
 from celery import Celery, bootsteps, signals
 from kombu.entity import Queue
 
-import beat_schedule
 from worker import log as logs
 from worker.errors import CommandFailed, WrongUse
+from worker.maintenance import schedule
 from worker.monitoring import fitness, guardian
 from worker.run import workspace
 from worker.run.shutdown import Shutdown
@@ -21,6 +21,7 @@ from worker.settings import Settings, required, required_redis, settings
 log = structlog.get_logger(__name__)
 
 RUNS, MAINTENANCE = "runs", "maintenance"
+SWEEP = "maintenance.sweep"
 REAP_EVERY = 0.5
 """Seconds between two looks for children that died; Celery's own look may come only after 5."""
 
@@ -61,13 +62,23 @@ def configuration(chosen: Settings) -> dict[str, Any]:
         "visibility_timeout": 3600,
         "result_backend_transport_options": {"visibility_timeout": 3600},
         "worker_hijack_root_logger": False,
-        "beat_schedule": beat_schedule.SCHEDULE,
+        "beat_schedule": {name: entry(job) for name, job in schedule.jobs(chosen).items()},
         "beat_max_loop_interval": 60,
         "beat_enable_remote_control": True,
         # Without a file of its own: two beats on one host would contend for it.
         "beat_scheduler": "celery.beat:Scheduler",
         "timezone": "UTC",
         "imports": ("worker.tasks.runs", "worker.tasks.maintenance"),
+    }
+
+
+def entry(job: schedule.Job) -> dict[str, Any]:
+    """A line of the schedule as beat reads it."""
+    return {
+        "task": SWEEP,
+        "args": (job.name,),
+        "schedule": job.when,
+        "options": {"expires": job.expires},
     }
 
 
@@ -125,6 +136,13 @@ def _share_memory(**_: Any) -> None:
     # What main has loaded stays shared with its children: without this, their first collection copies all of it.
     gc.collect()
     gc.freeze()
+
+
+@signals.beat_init.connect  # type: ignore[untyped-decorator]  # as above
+def _catch_up(**_: Any) -> None:
+    # What came due while no beat was there is asked for once; what was done is recorded as such, and not done again.
+    for job in schedule.jobs(settings()).values():
+        app.send_task(SWEEP, args=(job.name,), expires=job.expires)
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]  # as above

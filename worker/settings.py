@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit
 
+from celery.schedules import BaseSchedule, ParseException, crontab, schedule
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -25,6 +26,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+import beat_schedule
 from db.url import DatabaseUrl, split
 from worker.errors import WrongUse
 
@@ -45,6 +47,8 @@ USUAL_KEYS: Mapping[ProviderName, str] = {
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LAST_PORT = 65535
 LONGEST = 366 * 86400.0
+ENDS = frozenset({"completed", "error"})
+CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
 SIZES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
@@ -103,6 +107,37 @@ def host_and_port(value: str) -> str:
     if int(port) > LAST_PORT:
         raise ValueError(f"its port must not be above {LAST_PORT}")
     return value
+
+
+def scheduled(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the schedule."""
+    for name in names:
+        if name not in beat_schedule.JOBS:
+            near = difflib.get_close_matches(name, beat_schedule.JOBS, n=1)
+            raise ValueError(f"nothing is called {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    return names
+
+
+def times(value: object) -> object:
+    """`name=crontab; name=interval` as each name's schedule."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(";") if part.strip()]
+    scheduled(tuple(name.strip() for name, _, _ in pairs))
+    return {name.strip(): when(words.strip()) for name, _, words in pairs}
+
+
+def when(words: str) -> BaseSchedule:
+    """`15 3 * * *`, five fields as cron has them, or an interval such as `5m`."""
+    if len(words.split()) != len(CRON_FIELDS):
+        interval = duration(words)
+        if not isinstance(interval, timedelta) or interval < timedelta(minutes=1):
+            raise ValueError("an interval must be a minute or more")
+        return schedule(interval)
+    try:
+        return crontab(**dict(zip(CRON_FIELDS, words.split(), strict=True)))
+    except (ParseException, ValueError) as fault:
+        raise ValueError(f"{words!r} is no crontab: {fault}") from fault
 
 
 def committer(value: str) -> str:
@@ -193,6 +228,8 @@ Redis = Annotated[SecretStr, BeforeValidator(redis_url)]
 Web = Annotated[str, AfterValidator(web_address)]
 Listening = Annotated[str, AfterValidator(host_and_port)]
 Login = Annotated[SecretStr, AfterValidator(login)]
+Scheduled = Annotated[Names, AfterValidator(scheduled)]
+Times = Annotated[Mapping[str, BaseSchedule], NoDecode, BeforeValidator(times)]
 Committer = Annotated[str, AfterValidator(committer)]
 Key = Annotated[SecretStr, AfterValidator(key)]
 SecretKey = Annotated[Key, AfterValidator(secret_key)]
@@ -338,6 +375,32 @@ class Settings(BaseSettings):
     s3_endpoint_url: Web | None = None
     """Where Storage speaks S3. Default: below CODINGIT_SUPABASE_URL."""
 
+    # Keeping clean. What is removed when is listed by `codingit-worker maintenance list`.
+    session_grace: Duration = timedelta(hours=72)
+    """How long a session stays after it expired; the same as Supabase's own."""
+    session_timebox: Duration | None = None
+    """How long a session may last in all, as your project's Auth settings say; unset, for ever."""
+    session_inactivity: Duration | None = None
+    """How long a session may go without a refresh, as your project's Auth settings say; unset, for ever."""
+    revoked_token_retention: Duration = timedelta(days=30)
+    """How long a revoked refresh token stays."""
+    finished_task_retention: Duration | None = None
+    """How long a finished task stays after its last change; unset, for ever."""
+    finished_task_statuses: Names = ("completed", "error")
+    """Which tasks are finished, for the setting above."""
+    run_retention: Duration = timedelta(days=90)
+    """How long the history of attempts stays."""
+    slot_retention: Annotated[Duration, Field(ge=timedelta(days=1))] = timedelta(days=30)
+    """How long the history of the schedule stays, at least 1d."""
+    transcript_retention: Duration = timedelta(days=30)
+    """How long a transcript stays on this host's disk."""
+    maintenance_off: Scheduled = ()
+    """Policies that the schedule leaves out."""
+    maintenance_times: Times = {}
+    """Other times than the schedule's, in UTC: `expired_sessions=15 3 * * *; workspaces=5m`."""
+    sweep_budget: Annotated[Duration, Field(le=timedelta(minutes=30))] = timedelta(minutes=10)
+    """How long one sweep goes on, at most 30m; the next one goes on from there."""
+
     # Watching.
     health_address: Listening = "127.0.0.1:8787"
     """Where the dispatcher answers /healthz and /readyz, as host:port; port 0 takes a free one."""
@@ -349,6 +412,13 @@ class Settings(BaseSettings):
     """The least severe level that is logged."""
     log_format: Literal["console", "json"] = "console"
     """`json` prints one object a line."""
+
+    @field_validator("finished_task_statuses")
+    @classmethod
+    def _are_ends(cls, statuses: tuple[str, ...]) -> tuple[str, ...]:
+        if not set(statuses) <= ENDS:
+            raise ValueError(f"each must be one of {', '.join(sorted(ENDS))}")
+        return statuses
 
     @field_validator("tick")
     @classmethod

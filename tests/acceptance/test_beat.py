@@ -10,7 +10,7 @@ def test_a_maintenance_worker_removes_the_workspaces_that_nobody_holds(fleet: Fl
         *("celery", "-A", "worker.app", "worker", "-Q", "maintenance", "-n", "maintenance@test", "-c", "1")
     )
     until(lambda: b"ready" in fleet.log_of(worker), within=30, what=fleet.text())
-    fleet.start("celery", "-A", "worker.app", "call", "maintenance.workspaces", "--queue", "maintenance")
+    fleet.start("celery", "-A", "worker.app", "call", "maintenance.sweep", "-a", '["workspaces"]')
 
     until(lambda: not abandoned.exists(), within=20, what=fleet.text())
 

@@ -6,7 +6,7 @@ comes back as one file of hostile bytes.
 """
 
 from worker.git.branch import generated_branch, validate_branch
-from worker.git.cache import Cache, evict
+from worker.git.cache import Cache, evict, unwanted
 from worker.git.failure import PushRejected
 from worker.git.host import OLDEST, Host, Run, version
 from worker.git.push import push, remote_head
@@ -38,6 +38,7 @@ __all__ = [
     "receive",
     "remote_head",
     "start",
+    "unwanted",
     "validate_branch",
     "version",
 ]

@@ -146,19 +146,25 @@ def held(folder: Path, how: int) -> Iterator[bool]:
 
 
 def evict(cache: Cache) -> int:
-    """Throw away what no run has used for long, then the longest unused until the rest is small enough; how many."""
-    kept = sorted(mirrors(cache.root), key=lambda found: found[0], reverse=True)
-    gone, total, now = 0, 0, time()
-    for used, size, folder in kept:
-        total += size
-        if total > cache.largest or now - used > cache.age.total_seconds():
-            Entry(folder=folder).discard()
-            folder.with_suffix(".lock").unlink(missing_ok=True)
-            total -= size
-            gone += 1
-            log.info("mirror.removed", bytes=size)
-    forget_left(cache.root, now)
-    return gone
+    """Throw away what is not worth its room any more, and what a killed worker was making; answers how many."""
+    gone = unwanted(cache)
+    for _, size, folder in gone:
+        Entry(folder=folder).discard()
+        folder.with_suffix(".lock").unlink(missing_ok=True)
+        log.info("mirror.removed", bytes=size)
+    forget_left(cache.root, time())
+    return len(gone)
+
+
+def unwanted(cache: Cache) -> list[tuple[float, int, Path]]:
+    """What no run has used for long, then the longest unused until the rest is small enough; as `mirrors` has them."""
+    found, total, now = [], 0, time()
+    for used, size, folder in sorted(mirrors(cache.root), key=lambda kept: kept[0], reverse=True):
+        if total + size > cache.largest or now - used > cache.age.total_seconds():
+            found.append((used, size, folder))
+        else:
+            total += size
+    return found
 
 
 def mirrors(root: Path) -> Sequence[tuple[float, int, Path]]:

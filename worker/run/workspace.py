@@ -67,15 +67,32 @@ def mirrors(settings: Settings) -> git.Cache:
 
 def sweep(root: Path) -> int:
     """Remove the folders of runs that are no more, as far as this host has any; answers how many."""
-    removed = 0
+    return sum(removed(whole) for whole in left(root))
+
+
+def left(root: Path) -> list[Path]:
+    """The folders that there are, by name, less those that are being made this moment; some are held by their runs."""
     with suppress(FileNotFoundError):
-        for whole in root.expanduser().iterdir():
-            if not _young(whole) and (held := _lock(whole)) is not None:
-                remove(whole)
-                os.close(held)
-                removed += 1
-                log.info("workspace.removed", folder=whole.name)
-    return removed
+        return sorted(whole for whole in root.expanduser().iterdir() if not _young(whole))
+    return []
+
+
+def removed(whole: Path) -> bool:
+    """Remove the folder, unless its run holds it; answers whether."""
+    if (lock := _lock(whole)) is None:
+        return False
+    remove(whole)
+    os.close(lock)
+    log.info("workspace.removed", folder=whole.name)
+    return True
+
+
+def held(whole: Path) -> bool:
+    """Whether its run goes on, or it is gone meanwhile."""
+    if (lock := _lock(whole)) is None:
+        return True
+    os.close(lock)
+    return False
 
 
 def remove(folder: Path) -> None:
@@ -98,7 +115,9 @@ def _unlock(folder: Path) -> None:
 
 def _young(folder: Path) -> bool:
     """Whether the run that makes this folder may not have locked it yet."""
-    return folder.name.startswith(MAKING) and time() - folder.stat().st_mtime < STILL_MAKING.total_seconds()
+    with suppress(FileNotFoundError):
+        return folder.name.startswith(MAKING) and time() - folder.stat().st_mtime < STILL_MAKING.total_seconds()
+    return True
 
 
 def _made(root: Path, name: str) -> Path:

@@ -1,18 +1,36 @@
 """Cleaning up, as beat asks for it."""
 
-from worker import git
-from worker.app import app
-from worker.run import workspace
+from functools import cache
+
+import structlog
+from sqlalchemy import Engine
+
+from db.engine import engine
+from worker.app import app, shutdown
+from worker.maintenance import periods, policies, schedule
 from worker.settings import settings
 
-
-@app.task(name="maintenance.workspaces", acks_late=True)  # type: ignore[untyped-decorator]  # Celery has no types
-def workspaces() -> str:
-    """Remove the workspaces that killed workers of this host left behind."""
-    return f"{workspace.sweep(settings().workspaces_dir)} removed"
+log = structlog.get_logger(__name__)
 
 
-@app.task(name="maintenance.mirrors", acks_late=True)  # type: ignore[untyped-decorator]  # Celery has no types
-def mirrors() -> str:
-    """Remove what this host keeps of repositories that no run has used for long, or that there is no room for."""
-    return f"{git.evict(workspace.mirrors(settings()))} removed"
+@cache
+def database() -> Engine | None:
+    """This child's connections; first asked for by a task, and so after the fork. None where no address is set."""
+    url = settings().maintenance_database_url or settings().database_url
+    return engine(url) if url else None
+
+
+# Acknowledged late: a message whose worker died comes again, and takes over the slot that was never finished.
+@app.task(name="maintenance.sweep", bind=True, acks_late=True)  # type: ignore[untyped-decorator]  # Celery has no types
+def sweep(self, name: str) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001 - Celery's own task
+    """Carry out the policy of this name for the period that is due, unless that was done; the answer is for Flower."""
+    policy, job = policies.named(settings(), name), schedule.jobs(settings()).get(name)
+    if policy.batch is None or job is None:
+        return "switched off"
+    holder = f"{self.request.hostname} {self.request.id}"
+    with shutdown.heeded() as notice, structlog.contextvars.bound_contextvars(policy=name):
+        report = periods.once(policy, job, database(), holder=holder, stop=notice.given)
+        if report is None:
+            return "done already"
+        log.info("sweep.finished", **report.as_dict())
+        return f"{report.removed} removed, {report.ended}"
