@@ -1,28 +1,24 @@
-"""A database's sessions and tokens as GoTrue leaves them, and sweeps of them by the policies' own values."""
+"""What tests of the clean-up share: sweeps as the owner, GoTrue's rows, and a Storage that lives on the same rows."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine
 
 from db.engine import engine as engine_of
 from db.url import DatabaseUrl
+from tests.support.auth import Auth, policy
 from tests.support.rows import Rows
-from worker.maintenance import policies, sweep
-from worker.maintenance.retention import RetentionPolicy
+from tests.support.storage import Storage, storage_of
+from worker.maintenance import sweep
 from worker.maintenance.sweep import Bounds, Report
-from worker.settings import Settings
 
 
-def settings_of(**values: Any) -> Settings:
-    """The defaults, with these in place of the environment's."""
-    return Settings(_env_file=None, **values)
-
-
-def policy(name: str, **values: Any) -> RetentionPolicy:
-    return policies.named(settings_of(**values), name)
+@pytest.fixture
+def storage(owner_url: DatabaseUrl) -> Iterator[Storage]:
+    with storage_of(owner_url) as server:
+        yield server
 
 
 @pytest.fixture
@@ -40,59 +36,6 @@ def swept(engine: Engine) -> Callable[..., Report]:
         return sweep.carry_out(policy(name, **values), engine, bounds)
 
     return swept
-
-
-class Auth:
-    """GoTrue's side of the same database. Ages are in hours."""
-
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
-        self.user = rows.user()
-
-    def session(self, *, expired: float | None = None, **ages: float) -> UUID:
-        """A session that expired so many hours ago, or never does; `created`, `updated`, `refreshed` so long ago."""
-        made = uuid4()
-        self.rows.execute(
-            """INSERT INTO auth.sessions (id, user_id, not_after, created_at, updated_at, refreshed_at)
-            VALUES (%s, %s, now() - make_interval(secs => %s), now() - make_interval(secs => %s),
-                now() - make_interval(secs => %s), timezone('UTC', now() - make_interval(secs => %s)))""",
-            made,
-            self.user,
-            *(None if age is None else age * 3600 for age in (expired, ages.get("created", 0))),
-            *(None if age is None else age * 3600 for age in (ages.get("updated", 0), ages.get("refreshed"))),
-        )
-        return made
-
-    def token(self, session: UUID, *, updated: float, revoked: bool | None) -> int:
-        made = self.rows.execute(
-            """INSERT INTO auth.refresh_tokens (token, user_id, session_id, revoked, created_at, updated_at)
-            VALUES (gen_random_uuid()::text, %s, %s, %s, now() - interval '1 year',
-                now() - make_interval(secs => %s)) RETURNING id""",
-            str(self.user),
-            session,
-            revoked,
-            updated * 3600,
-        )
-        return int(made[0]["id"])
-
-    def many(self, count: int, *, expired: bool = True) -> None:
-        """So many sessions with a token each, a second apart."""
-        self.rows.execute(
-            """WITH made AS (INSERT INTO auth.sessions (id, user_id, not_after, created_at, updated_at)
-                SELECT gen_random_uuid(), %s, now() - make_interval(days => %s, secs => n), now(), now()
-                FROM generate_series(1, %s) AS n RETURNING id)
-            INSERT INTO auth.refresh_tokens (token, session_id, revoked, updated_at)
-            SELECT gen_random_uuid()::text, id, false, now() FROM made""",
-            self.user,
-            30 if expired else -30,
-            count,
-        )
-
-    def sessions(self) -> set[UUID]:
-        return {row["id"] for row in self.rows.execute("SELECT id FROM auth.sessions")}
-
-    def tokens(self) -> set[int]:
-        return {row["id"] for row in self.rows.execute("SELECT id FROM auth.refresh_tokens")}
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.integration.maintenance.conftest import Auth, policy
+from tests.support.auth import Auth, policy
 from tests.support.rows import Rows
 from worker.maintenance import sweep
 from worker.maintenance.sweep import Bounds, Ended, Report
