@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from worker.agents.base import Event, Job, Verdict, fields, objects, text, whole
-from worker.agents.cli import Cli, without_none
+from worker.agents.cli import Cli
 from worker.agents.reading import Reader, ran, said, tokens
+from worker.errors import TaskFailed
 
 EDITS = frozenset({"writeToolCall", "editToolCall", "applyPatchToolCall"})
 
@@ -13,7 +14,7 @@ class Cursor(Cli):
     """
     It speaks to Cursor's own service, at no other address: its key would have to enter the sandbox.
 
-    So no gateway can guard the key; it is for those who trust all prompts and repositories.
+    No worker gives it one, so it refuses its tasks; the token of a job is used where there is one.
     """
 
     name = "cursor"
@@ -28,7 +29,12 @@ class Cursor(Cli):
 
     def environment(self, job: Job) -> Mapping[str, str]:
         """Its key."""
-        return without_none({"CURSOR_API_KEY": job.token})
+        if job.token is None:
+            raise TaskFailed(
+                "Agent cursor speaks to Cursor's own service alone, so its key cannot be kept out of its sandbox, "
+                "and this worker gives it none. Choose another agent."
+            )
+        return {"CURSOR_API_KEY": job.token}
 
     def parser(self, job: Job) -> "CursorParser":
         """A fresh parser."""

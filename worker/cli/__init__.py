@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from worker.cli import db, dispatch, local, tasks, up
+from worker.cli import agents, db, dispatch, local, tasks, up
 from worker.errors import CommandFailed, WrongUse
 
 NAME = "codingit-worker"
@@ -23,6 +23,7 @@ app = typer.Typer(
 # One line a noun or a command. Their modules import what is heavy inside functions, so that --help is quick.
 app.command()(up.up)
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(agents.app, name="agents")
 app.add_typer(local.app, name="local")
 app.add_typer(db.app, name="db")
 app.command()(dispatch.dispatch)
