@@ -55,7 +55,7 @@ def test_a_pending_row_becomes_a_pushed_branch(running: Fleet, rows: Rows, add: 
 
 HOSTILE: dict[str, tuple[dict[str, object], str]] = {
     "an unknown agent": ({"agent": "hal9000"}, "There is no agent"),
-    "an agent that needs a sandbox": ({"agent": "claude"}, "needs a sandbox"),
+    "an agent that is not here, or would not be isolated": ({"agent": "cursor"}, "whoever runs the worker"),
     "an agent that is an option": ({"agent": "--help"}, "There is no agent"),
     "a model that is an option": ({"selected_model": "--dangerous"}, "begins with a letter or a digit"),
     "an option for an address": ({"repo_url": "--upload-pack=/tmp/x"}, "https://"),

@@ -139,7 +139,7 @@ class Story:
         try:
             made = folders(self._settings.workspaces_dir, task_id=self._claim.task_id, fence=self._claim.fence)
             space = self._afterwards.enter_context(made)
-            self._sandbox = self._sandbox_for(space.work, space.home)
+            self._sandbox = self._sandbox_for(space.work)  # git's: the home is the agent's, and placed in by the host
             return self._in_repository(asked, space) if asked.repository else self._without_repository(asked, space)
         except Unreachable as unreachable:
             self.journal.say("error", unreachable.sentence)
@@ -227,7 +227,7 @@ class Story:
         )
         completed = self._pump.run(
             command,
-            sandbox=self._sandbox,
+            sandbox=self._sandbox_for(space.work, space.home),
             limits=limits,
             on_line=on_line,
             on_error_line=lambda line: self.journal.transcript.raw(line + b"\n"),
