@@ -39,7 +39,7 @@ def admit(agent: Agent, *, sandbox: Sandbox, trusted: bool) -> None:
     if not allowed(agent, sandbox=sandbox, trusted=trusted):
         raise TaskFailed(
             f"Agent {shown(agent.name)} needs a sandbox that isolates it, and this worker has none. "
-            "Choose agent rehearsal, or ask whoever runs the worker; "
+            "Choose agent rehearsal, or ask whoever runs the worker to install bubblewrap; "
             "CODINGIT_SANDBOX=process would say that all prompts and repositories are trusted."
         )
 

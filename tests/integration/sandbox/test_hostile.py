@@ -9,6 +9,7 @@ succeed, so that a failure means what it says.
 import json
 import os
 import platform
+import signal
 import socket
 import subprocess
 import tempfile
@@ -256,6 +257,17 @@ def test_who_ignores_signals_in_a_session_of_its_own_ends_all_the_same(sandbox: 
         heard(child)
         child.stop(timedelta(milliseconds=200))
         ended(child)
+
+
+def test_when_its_supervisor_is_killed_everything_in_it_goes_too(sandbox: Bubblewrap, marked: Marked) -> None:
+    """Also what made itself a daemon, which nothing of ours finds then: the namespace ends."""
+    daemon = f"if os.fork() == 0: {SETSID}; os.fork() and os._exit(0); {DEAF}; time.sleep(60)"
+    with closing(sandbox.start(marked.python(daemon, DEAF, UP, "time.sleep(60)"))) as child:
+        heard(child)
+        (supervisor,) = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        os.kill(int(supervisor), signal.SIGKILL)
+        assert eventually(lambda: not marked.alive())
+        assert ended(child) == 128 + signal.SIGKILL
 
 
 def test_links_that_it_leaves_lead_nobody_of_the_host_out(marked: Marked, target: Target) -> None:
