@@ -82,18 +82,26 @@ def differences(url: DatabaseUrl) -> list[Finding]:
         return _differences(connection)
 
 
-def harden(url: DatabaseUrl, names: Collection[str]) -> Iterator[Outcome]:
+def harden(url: DatabaseUrl, names: Collection[str] | None = None) -> Iterator[Outcome]:
     """
-    Mend those differences that have one of these names, and tell what became of each, in turn.
+    Mend the differences that have one of these names, or all, and tell what became of each, in turn.
+
+    Looks again when it is through: what was mended may leave something needless behind. Nothing is tried twice.
 
     Raises:
         PoolerRefused: the address is a transaction pooler's.
         UpgradeBusy: an upgrade goes on, for too long.
     """
+    tried: set[str] = set()
     with _exclusive(url) as connection:
-        chosen = [finding for finding in _differences(connection) if finding.name in names]
-        connection.commit()
-        yield from mended(connection, chosen)
+        while chosen := [
+            finding
+            for finding in _differences(connection)
+            if (names is None or finding.name in names) and finding.name not in tried
+        ]:
+            connection.commit()
+            tried.update(finding.name for finding in chosen)
+            yield from mended(connection, chosen)
 
 
 def _differences(connection: Connection) -> list[Finding]:

@@ -156,11 +156,15 @@ def constraining(operation: Any, *, replaces: bool) -> Iterator[str]:
     table = f"{operation.schema}.{operation.table_name}"
     if replaces:
         yield f"ALTER TABLE {table} DROP CONSTRAINT {operation.constraint_name}"
-    yield from building(
-        ops.CreateIndexOp(
-            operation.constraint_name, operation.table_name, operation.columns, schema=operation.schema, unique=True
-        )
+    index = ops.CreateIndexOp(
+        operation.constraint_name,
+        operation.table_name,
+        operation.columns,
+        schema=operation.schema,
+        unique=True,
+        postgresql_nulls_not_distinct=operation.kw.get("postgresql_nulls_not_distinct"),
     )
+    yield from building(index)
     name = operation.constraint_name
     yield f"ALTER TABLE {table} ADD CONSTRAINT {name} UNIQUE USING INDEX {name}"
 

@@ -101,7 +101,7 @@ def harden(
         if dry_run:
             report({"chosen": [asdict(each) for each in chosen]}, "\n".join(map(described, chosen)), json=json)
             return
-        outcomes = list(migrate.harden(owners_database(), [each.name for each in chosen]))
+        outcomes = list(migrate.harden(owners_database(), None if everything else names))
     report({"outcomes": [asdict(each) for each in outcomes]}, "\n".join(map(ended, outcomes)), json=json)
     if any(outcome.refusal for outcome in outcomes):
         raise typer.Exit(1)

@@ -1,0 +1,214 @@
+"""Hardening a database that holds the application's own tables, with all their faults, by choice and bit by bit."""
+
+import json
+from collections.abc import Callable, Iterator
+from uuid import UUID
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+from db import migrate
+from db.url import DatabaseUrl
+from tests.migrations.test_adoption import contents, on_a_plain_server, on_supabase, theirs, with_a_status_of_text
+from tests.support.rows import Rows
+from worker.cli import app
+from worker.settings import settings
+
+DUPLICATE = """
+    INSERT INTO public.messages (project_id, role, content, sequence_number)
+    SELECT project_id, role, content, sequence_number FROM public.messages
+"""
+UNIQUE = "constraint:public.messages.messages_project_id_sequence_number_key"
+Typed = Callable[..., Result]
+
+
+@pytest.fixture
+def adopted(pristine: DatabaseUrl) -> DatabaseUrl:
+    """A Supabase project with the application's own tables, as its owner, who is no superuser."""
+    owner = on_supabase(pristine)
+    migrate.upgrade(owner)
+    return owner
+
+
+@pytest.fixture
+def rows(adopted: DatabaseUrl, pristine: DatabaseUrl) -> Iterator[Rows]:
+    opened = Rows(pristine)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def typed(adopted: DatabaseUrl, monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
+    """What a person types after `codingit-worker db`."""
+    monkeypatch.setenv("ADMIN_DATABASE_URL", adopted.libpq)
+    settings.cache_clear()
+    yield lambda *words: CliRunner().invoke(app, ["db", *words])
+    settings.cache_clear()
+
+
+def names(url: DatabaseUrl) -> set[str]:
+    return {finding.name for finding in migrate.differences(url)}
+
+
+@pytest.mark.parametrize("bed", [on_supabase, on_a_plain_server, with_a_status_of_text])
+def test_after_all_was_mended_nothing_differs_and_no_row_is_lost(
+    pristine: DatabaseUrl, bed: Callable[[DatabaseUrl], DatabaseUrl]
+) -> None:
+    owner = bed(pristine)
+    migrate.upgrade(owner)
+    before, platform = contents(owner), theirs(owner, "auth", "storage")
+    found = names(owner)
+
+    outcomes = list(migrate.harden(owner))
+
+    assert [outcome for outcome in outcomes if outcome.refusal] == []
+    assert migrate.differences(owner) == []
+    assert {outcome.finding.name for outcome in outcomes} >= found
+    assert {table for table, rows in contents(owner).items() if rows != before[table]} == {"user_usage"}
+    assert theirs(owner, "auth", "storage") == platform
+    assert migrate.upgrade(owner) == migrate.newest()
+    assert migrate.differences(owner) == []
+
+
+def test_what_was_mended_works(adopted: DatabaseUrl, rows: Rows) -> None:
+    """Older names of what is counted were renamed, and a count without a team has one row."""
+    list(migrate.harden(adopted))
+    rows.execute("UPDATE public.team_usage_limits SET limit_value = 1")
+    [usage] = rows.execute("SELECT user_id, team_id FROM public.user_usage LIMIT 1")
+    for team in (usage["team_id"], None, None):
+        rows.execute("SELECT public.increment_usage('api_call', %s, %s)", team, usage["user_id"])
+
+    counted = rows.execute(
+        "SELECT usage_count AS n FROM public.user_usage WHERE user_id = %s ORDER BY team_id", usage["user_id"]
+    )
+    assert [row["n"] for row in counted] == [2, 2]
+    assert rows.execute("SELECT DISTINCT usage_type FROM public.user_usage") == [{"usage_type": "api_calls"}]
+
+
+def test_strangers_see_nothing_of_what_was_open(adopted: DatabaseUrl, rows: Rows) -> None:
+    def seen() -> int:
+        rows.execute("SET ROLE authenticated")
+        try:
+            return len(rows.execute("SELECT id FROM public.profiles"))
+        finally:
+            rows.execute("RESET ROLE")
+
+    assert seen() == 2
+    mended = list(migrate.harden(adopted, ["policies:public.profiles", "rights:public.profiles"]))
+
+    assert [outcome.refusal for outcome in mended] == [None, None]
+    assert seen() == 0
+
+
+@pytest.mark.parametrize("bed", [on_a_plain_server, with_a_status_of_text])
+def test_the_guard_is_chosen_by_name_and_serves_a_status_of_text(
+    pristine: DatabaseUrl, bed: Callable[[DatabaseUrl], DatabaseUrl]
+) -> None:
+    owner = bed(pristine)
+    migrate.upgrade(owner)
+    guard = "trigger:public.tasks.guard_processing_task"
+    before = names(owner)
+
+    [outcome] = migrate.harden(owner, [guard])
+
+    assert outcome.refusal is None
+    assert names(owner) == before - {guard}
+    rows = Rows(pristine)
+    me = rows.user()
+    task = rows.task(user=me, status="processing")
+    sign_in(rows, me)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="is processing"):
+        rows.execute("UPDATE public.tasks SET progress = 99 WHERE id = %s", task)
+    rows.execute("UPDATE public.tasks SET status = 'error' WHERE id = %s", task)
+    rows.close()
+
+
+def sign_in(rows: Rows, user: UUID) -> None:
+    rows.execute("SELECT set_config('request.jwt.claims', %s, false)", json.dumps({"sub": str(user)}))
+    rows.execute("SET ROLE authenticated")
+
+
+def test_a_key_with_duplicates_is_refused_with_the_row_in_the_way_and_stops_nothing_else(
+    adopted: DatabaseUrl, rows: Rows
+) -> None:
+    rows.execute(DUPLICATE)
+    outcomes = {outcome.finding.name: outcome.refusal for outcome in migrate.harden(adopted)}
+
+    refusal = outcomes.pop(UNIQUE)
+    assert refusal
+    assert "is duplicated" in refusal
+    assert "Of rows that are alike in this, remove all but one" in refusal
+    assert set(outcomes.values()) == {None}
+    assert names(adopted) == {UNIQUE}
+    assert rows.execute("SELECT indexrelid FROM pg_index WHERE NOT indisvalid") == []
+
+    rows.execute(
+        "DELETE FROM public.messages a USING public.messages b WHERE a.ctid > b.ctid AND a.project_id = b.project_id"
+    )
+    assert [outcome.refusal for outcome in migrate.harden(adopted)] == [None, None], (
+        "the key, and what it makes needless"
+    )
+    assert migrate.differences(adopted) == []
+
+
+def test_a_table_that_is_locked_is_refused_for_now(adopted: DatabaseUrl, rows: Rows) -> None:
+    with psycopg.connect(adopted.libpq) as busy:
+        busy.execute("SELECT FROM public.profiles")
+        [policies, index] = sorted(
+            migrate.harden(adopted, ["policies:public.profiles", "needless:public.idx_api_keys_hash"]),
+            key=lambda outcome: outcome.refusal is None,
+        )
+
+    assert policies.refusal
+    assert "lock timeout" in policies.refusal
+    assert index.refusal is None
+    assert "policies:public.profiles" in names(adopted)
+
+
+def test_what_no_statement_mends_is_refused(adopted: DatabaseUrl, rows: Rows) -> None:
+    rows.execute("ALTER TABLE public.tasks DISABLE TRIGGER worker_ring_for_pending")
+
+    [outcome] = migrate.harden(adopted, ["worker:trigger"])
+    assert outcome.refusal == "No statement mends this."
+
+
+def test_check_says_what_differs_and_what_would_mend_it(typed: Typed) -> None:
+    words = typed("check")
+    found = json.loads(typed("check", "--json").stdout)
+
+    assert words.exit_code == 1
+    assert "    DROP INDEX CONCURRENTLY public.idx_api_keys_hash;" in words.stdout
+    assert "codingit-worker db harden" in words.stdout
+    [finding] = [each for each in found["differences"] if each["name"] == "needless:public.idx_api_keys_hash"]
+    assert finding["sentence"] == "The index public.idx_api_keys_hash repeats public.api_keys_key_hash_key."
+    assert finding["statements"] == ["DROP INDEX CONCURRENTLY public.idx_api_keys_hash"]
+
+
+def test_a_dry_run_changes_nothing(adopted: DatabaseUrl, typed: Typed) -> None:
+    before = theirs(adopted, "public")
+    told = typed("harden", "--all", "--dry-run")
+
+    assert told.exit_code == 0
+    assert "CREATE POLICY select_authenticated ON public.tasks" in told.stdout
+    assert theirs(adopted, "public") == before
+
+
+def test_harden_tells_of_each_and_fails_if_one_was_refused(rows: Rows, typed: Typed) -> None:
+    rows.execute(DUPLICATE)
+    told = typed("harden", UNIQUE, "needless:public.idx_api_keys_hash", "--json")
+
+    assert told.exit_code == 1
+    outcomes = {each["finding"]["name"]: each["refusal"] for each in json.loads(told.stdout)["outcomes"]}
+    assert outcomes["needless:public.idx_api_keys_hash"] is None
+    assert "is duplicated" in outcomes[UNIQUE]
+    mended = typed("harden", "rights:public.profiles")
+    assert (mended.exit_code, mended.stdout) == (0, "rights:public.profiles: mended\n")
+
+
+@pytest.mark.parametrize("words", [(), ("index:nothing",), ("--all", UNIQUE)])
+def test_harden_wants_names_that_check_told_or_all(typed: Typed, words: tuple[str, ...]) -> None:
+    refused = typed("harden", *words)
+
+    assert refused.exit_code != 0
+    assert "db check" in str(refused.exception)
