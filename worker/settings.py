@@ -326,6 +326,8 @@ class Settings(BaseSettings):
     """`module:function` of (user_id, host, path) in place of the file; answers a Credential or None, within seconds."""
     committer: Committer = "CodingIT <worker@codingit.invalid>"
     """Who commits, as `Name <address>`."""
+    pull_requests: Literal["draft", "ready"] | None = None
+    """Open a pull request for each pushed branch, as a draft or `ready` for review; on GitHub, with the same token."""
 
     # Models.
     anthropic_api_key: Key | None = None

@@ -181,6 +181,23 @@ def test_each_limit_cuts_the_run_off_and_saves_what_there_is(
     assert remote.show(branch).splitlines()[4].strip().startswith("Partial:")
 
 
+def test_a_run_out_of_time_is_warned_before_and_what_there_is_is_pushed(
+    fleet: Fleet, rows: Rows, add: Adding, remote: Remote
+) -> None:
+    fleet.dispatcher()
+    fleet.worker(CODINGIT_WALL_LIMIT="8s")
+    task = add("rehearse: edit saved.txt kept\nrehearse: hang", repo_url=remote.repository())
+    until(ended(rows, task), within=40, what=fleet.text())
+
+    messages = rows.messages(task)
+    assert sum("of which no more than 4 seconds is left" in message for message in messages) == 1
+    assert rows.status(task) == "error"
+    assert "took longer than 8 seconds in all" in messages[-1]
+    branch = rows.see(task)["branch_name"]
+    assert remote.show(f"{branch}:saved.txt") == "kept"
+    assert remote.show(branch).splitlines()[4].strip().startswith("Partial:")
+
+
 def test_a_log_that_the_web_app_keeps_as_text_stays_text(running: Fleet, rows: Rows, add: Adding) -> None:
     task = add(QUICK, logs=Jsonb("[]"))
     until(ended(rows, task), what=running.text())

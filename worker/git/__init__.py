@@ -9,6 +9,7 @@ from worker.git.branch import generated_branch, validate_branch
 from worker.git.cache import Cache, evict, unwanted
 from worker.git.failure import PushRejected
 from worker.git.host import OLDEST, Host, Run, version
+from worker.git.pull_request import PullRequest, open_pull_request
 from worker.git.push import push, remote_head
 from worker.git.quarantine import Delivery, receive
 from worker.git.remote import Base, Mirror, Pushed, base_for, mirror, notes
@@ -21,6 +22,7 @@ __all__ = [
     "Delivery",
     "Host",
     "Mirror",
+    "PullRequest",
     "PushRejected",
     "Pushed",
     "Run",
@@ -34,6 +36,7 @@ __all__ = [
     "generated_branch",
     "mirror",
     "notes",
+    "open_pull_request",
     "push",
     "receive",
     "remote_head",

@@ -290,13 +290,17 @@ def committed(workspace: Workspace, tree: str, parent: str | None, text: str) ->
 
 def message(task: Task, *, partial: bool) -> str:
     """The prompt's first line, whether it is all, and the task."""
-    lines = [
-        " ".join("".join(c if c.isprintable() else " " for c in line).split()) for line in task.prompt.splitlines()
-    ]
-    subject = ("Partial: " if partial else "") + next((line for line in lines if line), f"Work on task {task.id}")
-    clipped = subject if len(subject) <= LONGEST_SUBJECT else subject[: LONGEST_SUBJECT - 1].rstrip() + "…"
     why = "The run ended before the agent had finished; this is what there was.\n\n" if partial else ""
-    return f"{clipped}\n\n{why}Task: {task.id}\n"
+    return f"{subject(task, before='Partial: ' if partial else '')}\n\n{why}Task: {task.id}\n"
+
+
+def subject(task: Task, *, before: str = "") -> str:
+    """The first line of the prompt that says something, as one that git and its hosts show whole."""
+    lines = (
+        " ".join("".join(c if c.isprintable() else " " for c in line).split()) for line in task.prompt.splitlines()
+    )
+    whole = before + next((line for line in lines if line), f"Work on task {task.id}")
+    return whole if len(whole) <= LONGEST_SUBJECT else whole[: LONGEST_SUBJECT - 1].rstrip() + "…"
 
 
 def bundle(workspace: Workspace, base: Base) -> None:

@@ -21,6 +21,8 @@ class Ended:
 
     branch: str | None = None
     commit: str | None = None
+    pull_request: str | None = None
+    """Its address."""
     reason: str | None = None
 
 
@@ -45,6 +47,7 @@ class Ending:
             self._took(),
             branch=ended.branch,
             commit=ended.commit,
+            pull_request=ended.pull_request,
             reason=reason,
             recorded=journal.transcript.recorded,
         )

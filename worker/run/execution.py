@@ -20,6 +20,7 @@ from worker.run import request
 from worker.run.ending import Ended, Ending
 from worker.run.journal import Journal
 from worker.run.lease import Lease
+from worker.run.limits import Foretold
 from worker.run.pump import Deadline, LimitReached, Limits, Pump
 from worker.run.redaction import Redactor
 from worker.run.request import Request
@@ -122,6 +123,7 @@ class Story:
         self._sandbox = self._sandbox_for()
         self._pump = Pump(watch=self._watch, every=WATCH, wakers=notice.fds)
         self._deadline = Deadline.after(settings.wall_limit)
+        self._foretold = Foretold(self._deadline)
         self.journal = self._journal(*settings.secrets())
 
     def tell(self) -> Ended:
@@ -182,7 +184,8 @@ class Story:
         delivery = git.receive(host, mirrored, base, bundle=workspace.out, head=head)
         self._push(host, mirrored, base, delivery)
         self.journal.step(95, f"Pushed branch {branch}.")
-        return Ended(branch=branch, commit=head, reason=work.cut)
+        url = self._pull_request(host, mirrored, task) if work.cut is None else None
+        return Ended(branch=branch, commit=head, pull_request=url, reason=work.cut)
 
     def _branch(self, host: git.Host, asked: Request) -> str:
         if asked.branch:
@@ -209,6 +212,7 @@ class Story:
             completed = self._heard(command, parser, space)
         except LimitReached as reached:
             self._deadline = Deadline.after(SAVING)
+            self._foretold.said = True
             return Work(answer=str(reached), cut=str(reached))
         return Work(answer=self._judged(parser.verdict, completed))
 
@@ -272,6 +276,18 @@ class Story:
                 base = replace(base, expected=found)
         raise TaskFailed("The branch was changed again and again while it was pushed. Try again later.")
 
+    def _pull_request(self, host: git.Host, mirrored: git.Mirror, task: git.Task) -> str | None:
+        """A pull request, if they are wanted; whatever becomes of it, the branch is pushed and the task done."""
+        if self._settings.pull_requests is None:
+            return None
+        try:
+            opened = git.open_pull_request(host, mirrored, task=task, draft=self._settings.pull_requests == "draft")
+        except LimitReached as reached:
+            self.journal.say("info", f"No pull request was opened. {reached}")
+            return None
+        self.journal.say("info", opened.sentence)
+        return opened.url
+
     # What every step stands on --------------------------------------------------------------------------------------
 
     def _lookup(self, host: str, port: int) -> tuple[str, ...]:
@@ -314,6 +330,8 @@ class Story:
 
     def _watch(self) -> None:
         self._lease.keep()
+        if warning := self._foretold.sentence():
+            self.journal.say("info", warning)
         self.journal.write_if_due()
         if self._notice.over(self._settings.grace):
             raise RunInterrupted(Cause.SHUTDOWN)

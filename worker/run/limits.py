@@ -13,6 +13,8 @@ MEASURE = 0.03
 """Seconds for which a folder is measured at a stretch."""
 REST = 1.0
 """Seconds between two measurements of it, at least; and never more than a tenth of the time goes there."""
+AHEAD = timedelta(minutes=1)
+"""How long before a run's time is over its owner is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,27 @@ class Limits:
     """
     folder: Path | None = None
     """What is measured; by itself, the folder that the command runs in."""
+
+
+class Foretold:
+    """Says once that a deadline is near: a minute before it, or half its time where that is less."""
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.said = False
+        """Whether there is nothing to say any more."""
+        self._wall = deadline.wall
+        self._left = min(AHEAD, deadline.wall / 2)
+        self._at = deadline.at - self._left.total_seconds()
+
+    def sentence(self) -> str | None:
+        """The warning, if now is the time."""
+        if self.said or monotonic() < self._at:
+            return None
+        self.said = True
+        return (
+            f"Warning: a run may take {spoken(self._wall)}, of which no more than {spoken(self._left)} is left."
+            " What there is by then is committed as partial, and the task ends as an error."
+        )
 
 
 class LimitReached(Exception):

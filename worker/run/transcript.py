@@ -300,6 +300,7 @@ def closing(
     *,
     branch: str | None = None,
     commit: str | None = None,
+    pull_request: str | None = None,
     reason: str | None = None,
     recorded: bool = True,
 ) -> tuple[EntryType, str]:
@@ -310,6 +311,8 @@ def closing(
         sentences[0] += f": {reason}"
     if branch:
         sentences.append(f"Branch {branch}" + (f" at commit {commit}" if commit else ""))
+    if pull_request:
+        sentences.append(f"Pull request: {pull_request}")
     if not recorded:
         sentences.append("The worker could not keep the whole transcript of this run")
     return kinds.get(outcome, "info"), " ".join(ended(sentence) for sentence in sentences)
