@@ -1,7 +1,6 @@
 """What a run may use of its model: its own caps, and no more than its user has left for the day."""
 
-from db.engine import Database
-from db.queries import queue
+from db.queries.queue import Spent
 from worker.errors import TaskFailed
 from worker.gateway.config import Caps
 from worker.settings import Settings
@@ -9,14 +8,15 @@ from worker.settings import Settings
 RENEWED = "It is renewed at 00:00 UTC."
 
 
-def caps_for(database: Database, user_id: str, *, settings: Settings) -> Caps:
+def caps_for(spent: Spent, *, settings: Settings) -> Caps:
     """
-    The caps of a run that is about to begin. Runs that go on at the same time each have what was left when they began.
+    The caps of a run that is about to begin, of a user whose runs have `spent` so much today.
+
+    Runs that go on at the same time each have what was left when they began.
 
     Raises:
         TaskFailed: nothing is left of the user's day.
     """
-    spent = queue.spent(database, user_id)
     tokens, cost = settings.user_daily_tokens, settings.user_daily_cost
     if tokens is not None and spent.tokens >= tokens:
         raise TaskFailed(f"Your tasks have used their {tokens:,} tokens for today. {RENEWED}")

@@ -4,7 +4,7 @@ import errno
 import signal
 import sys
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,10 +13,10 @@ import structlog
 from db.engine import Database
 from db.queries import queue
 from worker import git
-from worker.agents import Job, Parser, Verdict, place
 from worker.errors import Cause, CommandFailed, LeaseLost, RunInterrupted, TaskFailed
 from worker.repository import HostUnknown, NamesAway, Unreachable, names
 from worker.run import request
+from worker.run.agent import BACKOFF, Performance, Work
 from worker.run.ending import Ended, Ending
 from worker.run.journal import Journal
 from worker.run.lease import Lease
@@ -46,21 +46,8 @@ LOOKUP = timedelta(seconds=30)
 """How long a name service may take."""
 PUSHES = 3
 """How often a push is tried that finds the branch moved by an earlier attempt of the same task."""
-BACKOFF, LONGEST_BACKOFF = timedelta(seconds=15), timedelta(minutes=15)
 EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
-DENIED = (
-    "The model's provider refused the key. Ask whoever runs the worker to renew it, "
-    "or to allow it the model that was selected."
-)
 OUR_FAULT = "A fault of the worker ended this task; whoever runs the worker finds it in the worker's log"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """What an agent did: its answer, and the limit that cut it off if one did."""
-
-    answer: str
-    cut: str | None = None
 
 
 def run(claim: queue.Claim, *, database: Database, settings: Settings, notice: Notice) -> str:
@@ -120,6 +107,7 @@ class Story:
         self._afterwards = afterwards
         self._settings = settings
         self._notice = notice
+        self._performance: Performance | None = None
         self._sandbox = self._sandbox_for()
         self._pump = Pump(watch=self._watch, every=WATCH, wakers=notice.fds)
         self._deadline = Deadline.after(settings.wall_limit)
@@ -135,13 +123,13 @@ class Story:
         """
         self._lease.keep()
         asked = request.read(self._claim, settings=self._settings, sandbox=self._sandbox, lookup=self._lookup)
-        if asked.credential:  # nothing was said yet; from here on the token is masked too
-            self.journal = self._journal(*self._settings.secrets(), asked.credential.token)
+        if asked.secrets:  # nothing was said yet; from here on they are masked too
+            self.journal = self._journal(*self._settings.secrets(), *asked.secrets)
         self.journal.step(15, f"Attempt {self._claim.attempt} begins, with agent {asked.agent.name}.")
         try:
             made = folders(self._settings.workspaces_dir, task_id=self._claim.task_id, fence=self._claim.fence)
             space = self._afterwards.enter_context(made)
-            self._sandbox = self._sandbox_for(space.work)  # git's: the home is the agent's, and placed in by the host
+            self._sandbox = self._sandbox_for(space.work)  # git's: into the agent's home the host writes too
             return self._in_repository(asked, space) if asked.repository else self._without_repository(asked, space)
         except Unreachable as unreachable:
             self.journal.say("error", unreachable.sentence)
@@ -195,71 +183,25 @@ class Story:
         return branch
 
     def _agent(self, asked: Request, space: Folders) -> Work:
-        """Run the agent; a limit that cuts it off is no failure yet, for what it did is still to be saved."""
-        folder = space.work / "repo"
-        folder.mkdir(exist_ok=True)
-        job = Job(
-            task_id=self._claim.task_id,
-            prompt=asked.prompt,
-            model=asked.model,
-            workspace=folder,
-            home=space.home,
+        self._performance = Performance(
+            asked,
+            space,
+            lease=self._lease,
+            journal=self.journal,
+            pump=self._pump,
+            settings=self._settings,
+            keep=self._watch,
         )
-        command, parser = asked.agent.command(job), asked.agent.parser(job)
-        place(asked.agent.files(job), home=job.home)
-        self.journal.step(40, "The agent begins.")
         try:
-            completed = self._heard(command, parser, space)
-        except LimitReached as reached:
+            sandbox = self._sandbox_for(space.work, space.home)
+            work = self._performance.give(sandbox, deadline=self._deadline, ended=self._unless_stopped)
+        finally:
+            self.usage = self._performance.usage
+            self._performance = None
+        if work.cut:
             self._deadline = Deadline.after(SAVING)
             self._foretold.said = True
-            return Work(answer=str(reached), cut=str(reached))
-        return Work(answer=self._judged(parser.verdict, completed))
-
-    def _heard(self, command: Command, parser: Parser, space: Folders) -> Completed:
-        def on_line(line: bytes) -> None:
-            self.journal.transcript.raw(line + b"\n")
-            for event in parser.feed(line):
-                self.journal.heard(event.type, event.message)
-
-        limits = Limits(
-            wall=self._deadline,
-            idle=self._settings.idle_limit,
-            output=self._settings.output_limit,
-            disk=self._settings.disk_limit,
-            folder=space.whole,
-        )
-        completed = self._pump.run(
-            command,
-            sandbox=self._sandbox_for(space.work, space.home),
-            limits=limits,
-            on_line=on_line,
-            on_error_line=lambda line: self.journal.transcript.raw(line + b"\n"),
-        )
-        return self._unless_stopped(completed)
-
-    def _judged(self, verdict: Verdict | None, completed: Completed) -> str:
-        """The agent's answer, if its last event and its exit code agree that it is done."""
-        if verdict is None:
-            raise TaskFailed(
-                f"The agent ended without a result (exit code {completed.returncode}){last_words(completed)}"
-            )
-        self.usage = verdict.measured()
-        if took := verdict.spent():
-            self.journal.say("info", f"It took {took}.")
-        if verdict.overloaded:
-            raise RunInterrupted(
-                Cause.OVERLOADED, delay=min(BACKOFF * 2 ** min(self._claim.backoffs, 10), LONGEST_BACKOFF)
-            )
-        if verdict.denied:
-            raise TaskFailed(DENIED)
-        if not verdict.ok:
-            raise TaskFailed(f"The agent gave up: {verdict.answer}" if verdict.answer else "The agent gave up.")
-        if completed.returncode != 0:
-            raise TaskFailed(f"The agent said that it was done, and failed with exit code {completed.returncode}.")
-        if verdict.turns == 0:
-            raise TaskFailed("The agent ended without asking its model anything.")
-        return verdict.answer or "Done."
+        return work
 
     def _push(self, host: git.Host, mirrored: git.Mirror, base: git.Base, delivery: git.Delivery) -> None:
         """Push; where an earlier attempt's push came late, replace it."""
@@ -333,15 +275,11 @@ class Story:
         if warning := self._foretold.sentence():
             self.journal.say("info", warning)
         self.journal.write_if_due()
+        if self._performance:
+            self._performance.watch()
         if self._notice.over(self._settings.grace):
             raise RunInterrupted(Cause.SHUTDOWN)
 
     def _journal(self, *secrets: str) -> Journal:
         path = transcript_path(self._settings.transcripts_dir, task_id=self._claim.task_id, fence=self._claim.fence)
         return Journal(Transcript(path, redactor=Redactor(secrets)), self._lease)
-
-
-def last_words(completed: Completed) -> str:
-    """The last line of what a program complained about, as the end of a sentence."""
-    lines = completed.stderr.decode(errors="replace").strip().splitlines()
-    return f": {lines[-1][:300]}" if lines else "."

@@ -93,6 +93,14 @@ class Lease:
         """Note the head that is about to be pushed. Only then may it be."""
         self._insist(lambda: self._unless_refused(self._fenced(queue.record_push, push=push)))
 
+    def spent(self) -> queue.Spent:
+        """What the runs of the task's owner have used today."""
+        return self._insist(lambda: queue.spent(self._database, self.claim.user_id))
+
+    def record_usage(self, usage: Mapping[str, int | float]) -> None:
+        """Note what this attempt has used until now, also after it has ended. Raises DatabaseUnavailable."""
+        queue.record_usage(self._database, fence=self.claim.fence, usage=usage)
+
     def finish(
         self,
         outcome: Literal["completed", "error"],

@@ -1,14 +1,17 @@
 """What a row asks for, checked: its owner may have written anything there."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import structlog
 
 from db.queries.queue import Claim
 from worker.agents import Agent, admit, find
 from worker.errors import Cause, RunInterrupted, TaskFailed, WrongUse
+from worker.gateway.keys import Access, access_for
 from worker.repository import Credential, Lookup, Repository, accept, credential_for
 from worker.sandbox.base import Sandbox
 from worker.settings import Settings
@@ -16,6 +19,7 @@ from worker.settings import Settings
 log = structlog.get_logger(__name__)
 
 MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
+Answer = TypeVar("Answer")
 AGAIN = timedelta(seconds=30)
 DEFAULT_AGENT = "claude"
 """The column's own default; a row may hold NULL all the same."""
@@ -32,6 +36,14 @@ class Request:
     """As the row names it: git has not seen it yet."""
     repository: Repository | None
     credential: Credential | None
+    access: Access | None
+    """To the provider of the agent's model; None where it has none."""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What this run knows and nobody may read."""
+        token = (self.credential.token,) if self.credential else ()
+        return (*token, self.access.key) if self.access else token
 
 
 def read(claim: Claim, *, settings: Settings, sandbox: Sandbox, lookup: Lookup) -> Request:
@@ -47,13 +59,15 @@ def read(claim: Claim, *, settings: Settings, sandbox: Sandbox, lookup: Lookup) 
     repository = None
     if claim.repo_url:
         repository = accept(claim.repo_url, allowed_hosts=settings.allowed_hosts, lookup=lookup)
+    provider = agent.provider
     return Request(
         prompt=_prompt(claim.prompt, limit=settings.prompt_limit),
         agent=agent,
         model=_model(claim.model),
         branch=claim.branch or None,
         repository=repository,
-        credential=_credential(settings, claim.user_id, repository) if repository else None,
+        credential=_answered(lambda: credential_for(settings, claim.user_id, repository)) if repository else None,
+        access=_answered(lambda: access_for(settings, claim.user_id, provider)) if provider else None,
     )
 
 
@@ -73,10 +87,11 @@ def _model(model: str | None) -> str | None:
     return model or None
 
 
-def _credential(settings: Settings, user_id: str, repository: Repository) -> Credential | None:
+def _answered(ask: Callable[[], Answer]) -> Answer:
+    """What whoever keeps our secrets answers."""
     try:
-        return credential_for(settings, user_id, repository)
-    except RunInterrupted:
+        return ask()
+    except (RunInterrupted, TaskFailed):
         raise
     except Exception as fault:
         if not isinstance(fault, WrongUse):

@@ -73,10 +73,11 @@ def test_a_run_may_use_what_is_left_of_the_day_and_no_more_than_any_run(
     used(me, 900, 1.5)
 
     left = budget.caps_for(
-        database, str(me), settings=settings(user_daily_tokens=1000, user_daily_cost=2.0, prices=("m=1/1",))
+        queue.spent(database, str(me)),
+        settings=settings(user_daily_tokens=1000, user_daily_cost=2.0, prices=("m=1/1",)),
     )
     plenty = budget.caps_for(
-        database, str(me), settings=settings(user_daily_tokens=10**9, run_tokens=500, run_requests=3)
+        queue.spent(database, str(me)), settings=settings(user_daily_tokens=10**9, run_tokens=500, run_requests=3)
     )
 
     assert left == Caps(requests=2000, tokens=100, cost=0.5)
@@ -91,7 +92,7 @@ def test_when_the_day_is_used_up_its_owner_is_told_when_it_is_renewed(
     used(me, 900, 1.5)
 
     with pytest.raises(TaskFailed, match=r"(900 tokens|1.50 US dollars) for today\. It is renewed at 00:00 UTC"):
-        budget.caps_for(database, str(me), settings=settings(**limit))
+        budget.caps_for(queue.spent(database, str(me)), settings=settings(**limit))
 
 
 def test_usage_counts_from_when_it_is_recorded_and_whatever_becomes_of_the_run(database: Database, rows: Rows) -> None:
