@@ -386,6 +386,8 @@ class Settings(BaseSettings):
     """How long a session may go without a refresh, as your project's Auth settings say; unset, for ever."""
     revoked_token_retention: Duration = timedelta(days=30)
     """How long a revoked refresh token stays."""
+    project_retention: Duration = timedelta(days=30)
+    """How long a deleted project can be restored, before it is purged with its files."""
     finished_task_retention: Duration | None = None
     """How long a finished task stays after its last change; unset, for ever."""
     finished_task_statuses: Names = ("completed", "error")

@@ -64,9 +64,9 @@ def interrupt(session: Session, name: str, *, scheduled_for: datetime, holder: s
     return _recorded(session, name, scheduled_for, holder, {"report": report})
 
 
-def note(session: Session, name: str, *, holder: str, began: datetime, report: dict[str, Any]) -> None:
-    """Record what somebody did outside of the schedule."""
-    done = {"scheduled_for": began, "taken_at": began, "finished_at": func.clock_timestamp()}
+def note(session: Session, name: str, *, holder: str, report: dict[str, Any]) -> None:
+    """Record what somebody did just now, outside of the schedule."""
+    done = {"scheduled_for": func.now(), "finished_at": func.now()}
     session.execute(insert(ScheduleSlot).values(name=name, holder=holder, report=report, **done))
 
 

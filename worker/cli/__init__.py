@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from worker.cli import agents, db, dispatch, local, tasks, up
+from worker.cli import agents, db, dispatch, local, maintenance, projects, tasks, up
 from worker.errors import CommandFailed, WrongUse
 
 NAME = "codingit-worker"
@@ -24,6 +24,8 @@ app = typer.Typer(
 app.command()(up.up)
 app.add_typer(tasks.app, name="tasks")
 app.add_typer(agents.app, name="agents")
+app.add_typer(maintenance.app, name="maintenance")
+app.add_typer(projects.app, name="projects")
 app.add_typer(local.app, name="local")
 app.add_typer(db.app, name="db")
 app.command()(dispatch.dispatch)

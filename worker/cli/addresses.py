@@ -36,6 +36,18 @@ def owners_database(chosen: "Settings | None" = None) -> "DatabaseUrl":
     )
 
 
+def maintenance_database() -> "DatabaseUrl":
+    """
+    The database as the role that cleans up: MAINTENANCE_DATABASE_URL, else as its owner.
+
+    Raises:
+        WrongUse: there is none.
+    """
+    from worker.settings import settings
+
+    return settings().maintenance_database_url or owners_database()
+
+
 def configured(chosen: "Settings | None" = None) -> "DatabaseUrl | None":
     """The address that the settings name; None where the local servers are meant."""
     from worker.settings import settings

@@ -29,3 +29,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     for row in rows:
         shown.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
     Console(soft_wrap=True).print(shown)
+
+
+def plain(text: str) -> str:
+    """One line that no terminal obeys, whoever wrote it."""
+    from worker.local.board import line
+
+    return line(text)

@@ -9,6 +9,7 @@ from socket import gethostname
 import structlog
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from db.queries import maintenance, slots
 from worker.maintenance import sweep
@@ -45,14 +46,16 @@ def once(
     holder: str,
     stop: Callable[[], bool],
     jitter: timedelta = JITTER,
+    clock: Callable[[Session], datetime] = slots.now,
 ) -> Report | None:
     """
     Carry the policy out for the period that is due by now; None where that was done, or somebody is at it.
 
-    Without slots every message is carried out: sweeps that overlap are harmless.
+    The clock is the database's, by which all hosts agree. Without slots every message is carried out: sweeps that
+    overlap are harmless.
     """
     try:
-        period = taken(policy, job, engine, holder=holder)
+        period = taken(policy, job, engine, holder=holder, clock=clock)
     except SlotsUnavailable as why:
         log.warning("slot.unavailable", policy=policy.name, reason=str(why))
         return sweep.carry_out(policy, engine, Bounds(stop=stop))
@@ -64,7 +67,14 @@ def once(
     return report
 
 
-def taken(policy: RetentionPolicy, job: Job, engine: Engine | None, *, holder: str) -> Period | None:
+def taken(
+    policy: RetentionPolicy,
+    job: Job,
+    engine: Engine | None,
+    *,
+    holder: str,
+    clock: Callable[[Session], datetime],
+) -> Period | None:
     """
     The period that is due by now, if it is the holder's to do.
 
@@ -78,7 +88,7 @@ def taken(policy: RetentionPolicy, job: Job, engine: Engine | None, *, holder: s
         with Clocked(engine) as session, session.begin():
             if lacking := maintenance.lacking(session, slots.RIGHTS):
                 raise SlotsUnavailable(f"the role lacks rights: {' '.join(lacking)}")
-            scheduled_for = due(job.when, slots.now(session))
+            scheduled_for = due(job.when, clock(session))
             mine = slots.take(session, name, scheduled_for=scheduled_for, holder=holder, lapsed=LAPSED)
     except DBAPIError as fault:
         if policy.each_host:  # a disk is swept while the database is away
@@ -100,3 +110,10 @@ def record(period: Period, report: Report, engine: Engine | None) -> None:
         )
     if not mine:
         log.warning("slot.lost", policy=report.policy, scheduled_for=period.scheduled_for.isoformat())
+
+
+def note(report: Report, engine: Engine) -> None:
+    """Put what an operator did into the history, as far as their role may."""
+    with Clocked(engine) as session, session.begin():
+        if not maintenance.lacking(session, slots.RIGHTS):
+            slots.note(session, report.policy, holder=f"operator@{gethostname()}", report=report.as_dict())

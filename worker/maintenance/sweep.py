@@ -120,6 +120,14 @@ def preview(policy: RetentionPolicy, engine: Engine | None) -> Expired:
         return policy.batch.expired(session)
 
 
+def lacking(policy: RetentionPolicy, engine: Engine | None) -> list[str]:
+    """What would give the role the rights that it lacks for this policy; empty when it lacks none."""
+    if policy.batch is None:
+        return []
+    with Clocked(engine) as session:
+        return maintenance.lacking(session, policy.batch.rights)
+
+
 def refused(policy: RetentionPolicy, why: str, advice: list[str]) -> Report:
     """The report of a sweep that was not allowed to begin."""
     log.error("sweep.refused", policy=policy.name, reason=why, advice=advice)
