@@ -217,7 +217,8 @@ def show_report(report: "Report", *, json: bool) -> None:
 
 def sentences(report: "Report") -> Iterator[str]:
     """A report as people read it."""
-    pace = f"{report.batches} batches, {report.seconds:.1f} s, the longest transaction {report.longest:.2f} s"
+    batches = "1 batch" if report.batches == 1 else f"{report.batches:,} batches"
+    pace = f"{batches}, {report.seconds:.1f} s, the longest transaction {report.longest:.2f} s"
     yield f"{report.policy} removed {report.removed:,} ({pace})."
     for why, count in report.skipped.items():
         yield f"  {count:,} skipped: {output.plain(why)}"
