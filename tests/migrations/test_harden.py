@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Callable, Iterator
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from db import migrate
+from db.engine import engine
 from db.url import DatabaseUrl
 from tests.migrations.test_adoption import contents, on_a_plain_server, on_supabase, theirs, with_a_status_of_text
+from tests.support.population import populate
 from tests.support.rows import Rows
 from worker.cli import app
 from worker.settings import settings
@@ -39,9 +42,13 @@ def rows(adopted: DatabaseUrl, pristine: DatabaseUrl) -> Iterator[Rows]:
 
 
 @pytest.fixture
-def typed(adopted: DatabaseUrl, monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
-    """What a person types after `codingit-worker db`."""
-    monkeypatch.setenv("ADMIN_DATABASE_URL", adopted.libpq)
+def typed(owner_url: DatabaseUrl, monkeypatch: pytest.MonkeyPatch) -> Iterator[Typed]:
+    """What a person types after `codingit-worker db`, for a database of ours with a few of those faults."""
+    with psycopg.connect(owner_url.libpq) as connection:
+        connection.execute("CREATE INDEX idx_api_keys_hash ON public.api_keys (key_hash)")
+        connection.execute("ALTER TABLE public.messages DROP CONSTRAINT messages_project_id_sequence_number_key")
+        connection.execute("GRANT ALL ON public.profiles TO authenticated")
+    monkeypatch.setenv("ADMIN_DATABASE_URL", owner_url.libpq)
     settings.cache_clear()
     yield lambda *words: CliRunner().invoke(app, ["db", *words])
     settings.cache_clear()
@@ -185,17 +192,21 @@ def test_check_says_what_differs_and_what_would_mend_it(typed: Typed) -> None:
     assert finding["statements"] == ["DROP INDEX CONCURRENTLY public.idx_api_keys_hash"]
 
 
-def test_a_dry_run_changes_nothing(adopted: DatabaseUrl, typed: Typed) -> None:
-    before = theirs(adopted, "public")
+def test_a_dry_run_changes_nothing(owner_url: DatabaseUrl, typed: Typed) -> None:
+    before = theirs(owner_url, "public")
     told = typed("harden", "--all", "--dry-run")
 
     assert told.exit_code == 0
-    assert "CREATE POLICY select_authenticated ON public.tasks" in told.stdout
-    assert theirs(adopted, "public") == before
+    assert "    REVOKE ALL ON TABLE public.profiles FROM" in told.stdout
+    assert theirs(owner_url, "public") == before
 
 
-def test_harden_tells_of_each_and_fails_if_one_was_refused(rows: Rows, typed: Typed) -> None:
-    rows.execute(DUPLICATE)
+def test_harden_tells_of_each_and_fails_if_one_was_refused(owner_url: DatabaseUrl, typed: Typed) -> None:
+    database = engine(owner_url)
+    with database.begin() as connection:
+        populate(connection, uuid4())
+        connection.execute(text(DUPLICATE))
+    database.dispose()
     told = typed("harden", UNIQUE, "needless:public.idx_api_keys_hash", "--json")
 
     assert told.exit_code == 1
