@@ -2,7 +2,7 @@
 
 from celery.schedules import crontab
 
-MINUTE, HOUR, DAY = 60, 3600, 86400
+MINUTE, HOUR = 60, 3600
 
 # name: (when, after how many seconds a message that nobody took is dropped, why then).
 # Each expires shortly before the next is due: a worker that was away does each once, and none twice.
@@ -15,8 +15,8 @@ JOBS = {
     "mirrors": (crontab(minute="35"), 55 * MINUTE, "A disk fills within hours, not minutes."),
     "transcripts": (crontab(minute="50", hour="3"), 23 * HOUR, "Once a day is enough for what is kept for days."),
     "expired_sessions": (crontab(minute="7"), 55 * MINUTE, "Little by little, as they expire."),
-    "overlong_sessions": (crontab(minute="17"), 55 * MINUTE, "The same; nothing to do unless a timebox is set."),
-    "inactive_sessions": (crontab(minute="27"), 55 * MINUTE, "The same; nothing to do unless a limit is set."),
+    "overlong_sessions": (crontab(minute="0", hour="3"), 23 * HOUR, "Looks at every session: once a day, if it is on."),
+    "inactive_sessions": (crontab(minute="10", hour="3"), 23 * HOUR, "The same."),
     "revoked_refresh_tokens": (
         crontab(minute="2"),
         55 * MINUTE,

@@ -64,16 +64,18 @@ class Right:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowsOf:
     """
-    The rows of one table whose `key` is older than `kept`, and that are `also` so. A key of NULL never is.
+    The rows of one table whose `since` is older than `kept`, and that are `also` so. A `since` of NULL never is.
 
-    The key needs an index. Each batch looks at `size` rows of it, expired or not, so that it takes the same time
-    wherever in the table it is.
+    Each batch looks at the next `size` rows along an index, expired or not, so that it takes the same time wherever in
+    the table it is: the index of `since`, or where it has none the primary key's, which is a walk over all rows.
     """
 
     model: type[Base]
-    key: InstrumentedAttribute[Any]
+    since: InstrumentedAttribute[Any]
     kept: timedelta
     also: tuple[ColumnElement[bool], ...] = ()
+    indexed: bool = True
+    """Whether `since` has an index."""
 
     def remove(self, session: Session, size: int, after: Sequence[str] | None) -> Removed:
         """
@@ -100,10 +102,10 @@ class RowsOf:
     def expired(self, session: Session) -> Expired:
         """All that is expired now, and the oldest of it."""
         # As text: some keys are their owners' to write, and Python knows no infinity.
-        found = select(func.count(), cast(func.min(self._key), Text)).where(self._is_expired())
+        found = select(func.count(), cast(func.min(self._since), Text)).where(self._is_expired())
         count, oldest = session.execute(found).one()
-        texts = [cast(column, Text) for column in (*self._identity, self._key)]
-        first = select(*texts).where(self._is_expired()).order_by(self._key).limit(SAMPLE)
+        texts = [cast(column, Text) for column in (*self._identity, self._since)]
+        first = select(*texts).where(self._is_expired()).order_by(self._since).limit(SAMPLE)
         return Expired(count=count, oldest=oldest, sample=tuple(" ".join(row) for row in session.execute(first)))
 
     @property
@@ -118,8 +120,8 @@ class RowsOf:
         return table
 
     @property
-    def _key(self) -> Column[Any]:
-        return self._table.c[self.key.key]
+    def _since(self) -> Column[Any]:
+        return self._table.c[self.since.key]
 
     @property
     def _identity(self) -> tuple[Column[Any], ...]:
@@ -127,14 +129,18 @@ class RowsOf:
 
     @property
     def _order(self) -> tuple[Column[Any], ...]:
-        return (self._key, *self._identity)
+        return (self._since, *self._identity) if self.indexed else self._identity
+
+    def _is_old(self) -> ColumnElement[bool]:
+        return self._since < func.now() - self.kept
 
     def _is_expired(self) -> ColumnElement[bool]:
-        return and_(self._key < func.now() - self.kept, *self.also)
+        return and_(self._is_old(), *self.also)
 
     def _looked(self, size: int, after: Sequence[str] | None) -> CTE:
-        named = {column.name: column for column in self._order}.values()  # the key may be part of the identity
-        window = select(*named, self._is_expired().label("expired")).where(self._key < func.now() - self.kept)
+        window = select(*self._order, self._is_expired().label("expired"))
+        if self.indexed:
+            window = window.where(self._is_old())
         if after is not None:
             begin = [cast(literal(each, Text), column.type) for each, column in zip(after, self._order, strict=True)]
             window = window.where(tuple_(*self._order) > tuple_(*begin))

@@ -30,7 +30,7 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
     return (
         RetentionPolicy(
             name="expired_sessions",
-            batch=RowsOf(model=AuthSession, key=AuthSession.not_after, kept=chosen.session_grace),
+            batch=RowsOf(model=AuthSession, since=AuthSession.not_after, kept=chosen.session_grace),
             kept=f"{days(chosen.session_grace)} past not_after",
             why="As GoTrue's own janitor. Only a single sign-on sets not_after; NULL never expires.",
         ),
@@ -40,7 +40,7 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
             name="revoked_refresh_tokens",
             batch=RowsOf(
                 model=RefreshToken,
-                key=RefreshToken.updated_at,
+                since=RefreshToken.updated_at,
                 kept=chosen.revoked_token_retention,
                 also=(RefreshToken.revoked.is_(True),),
             ),
@@ -50,13 +50,13 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
         finished_tasks(chosen),
         RetentionPolicy(
             name="runs",
-            batch=RowsOf(model=Run, key=Run.started_at, kept=chosen.run_retention),
+            batch=RowsOf(model=Run, since=Run.started_at, kept=chosen.run_retention),
             kept=days(chosen.run_retention),
             why="History of attempts, for operators; kept when their task is deleted.",
         ),
         RetentionPolicy(
             name="schedule_slots",
-            batch=RowsOf(model=ScheduleSlot, key=ScheduleSlot.taken_at, kept=chosen.slot_retention),
+            batch=RowsOf(model=ScheduleSlot, since=ScheduleSlot.taken_at, kept=chosen.slot_retention),
             kept=days(chosen.slot_retention),
             why="History of the schedule; the current period's slot is younger than any retention.",
         ),
@@ -87,17 +87,13 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
 
 
 def overlong_sessions(chosen: Settings) -> RetentionPolicy:
-    """
-    Sessions that have lasted for as long as one may.
-
-    By the index on updated_at: past its timebox GoTrue refuses to refresh one, so that it stays unchanged.
-    """
+    """Sessions that have lasted for as long as one may. GoTrue has no index of when they began."""
     if (limit := chosen.session_timebox) is None:
         return switched_off("overlong_sessions", "SESSION_TIMEBOX", why=TIMEBOX)
-    ended = AuthSession.created_at < func.now() - (limit + chosen.session_grace)
+    kept = limit + chosen.session_grace
     return RetentionPolicy(
         name="overlong_sessions",
-        batch=RowsOf(model=AuthSession, key=AuthSession.updated_at, kept=chosen.session_grace, also=(ended,)),
+        batch=RowsOf(model=AuthSession, since=AuthSession.created_at, kept=kept, indexed=False),
         kept=f"{days(chosen.session_grace)} past {days(limit)}",
         why=TIMEBOX,
     )
@@ -113,9 +109,10 @@ def inactive_sessions(chosen: Settings) -> RetentionPolicy:
         return switched_off("inactive_sessions", "SESSION_INACTIVITY", why=INACTIVITY)
     kept = limit + chosen.session_grace
     refreshed = func.coalesce(func.timezone("UTC", AuthSession.refreshed_at), AuthSession.created_at)
+    unused = (refreshed < func.now() - kept, AuthSession.updated_at < func.now() - kept)
     return RetentionPolicy(
         name="inactive_sessions",
-        batch=RowsOf(model=AuthSession, key=AuthSession.updated_at, kept=kept, also=(refreshed < func.now() - kept,)),
+        batch=RowsOf(model=AuthSession, since=AuthSession.created_at, kept=kept, also=unused, indexed=False),
         kept=f"{days(chosen.session_grace)} past {days(limit)} without a refresh",
         why=INACTIVITY,
     )
@@ -135,7 +132,7 @@ def finished_tasks(chosen: Settings) -> RetentionPolicy:
     also = (Task.updated_at < func.now() - kept, Task.status.in_(ends))
     return RetentionPolicy(
         name="finished_tasks",
-        batch=RowsOf(model=Task, key=Task.created_at, kept=kept, also=also),
+        batch=RowsOf(model=Task, since=Task.created_at, kept=kept, also=also),
         kept=f"{days(kept)}: {', '.join(chosen.finished_task_statuses)}",
         why=TASKS,
     )
