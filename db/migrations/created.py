@@ -1,7 +1,7 @@
 """Makes what is absent and records it, so that a downgrade removes what we made and nothing else."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from alembic import op
 from sqlalchemy import text
@@ -40,6 +40,8 @@ How each kind goes. What somebody else needs by now stays, of roles, schemas, ex
 role may do can be taken back only by a member of it, or by a superuser. A trigger can be dropped only by the owner of
 its table, which on Supabase we are not, but with the function that it calls it goes as well.
 """
+MENTIONED = r"SELECT EXISTS (SELECT FROM pg_proc WHERE prosrc ~ '\mrls\.' AND pronamespace <> to_regnamespace('rls'))"
+"""Whether a function asks ours; PostgreSQL keeps no account of what bodies call."""
 REFUSED = frozenset({"42501", "0A000"})
 """We lack the right to it, or who hosts the server does not offer it."""
 CLOSED = """
@@ -116,16 +118,25 @@ def remove_declared() -> None:
     """
     Remove the functions and triggers that `db.declared` made; it makes them anew at the next upgrade.
 
-    A function that a table of ours still needs would stay: call this again once the table is gone.
+    Those of schema `rls` stay, all of them, where a table or a function that is not ours was hardened to ask them.
     """
-    recorded = text(
-        "SELECT kind, name FROM worker.created_objects WHERE kind IN ('trigger', 'routine') ORDER BY kind DESC"
-    )
-    for kind, name in op.get_bind().execute(recorded).all():
-        op.execute(REMOVE[kind].format(name))
+    for name in recorded("trigger"):
+        op.execute(REMOVE["trigger"].format(name))
+    asked = [name for name in recorded("routine") if name.startswith("rls.")]
+    for name in recorded("routine"):
+        if name not in asked:
+            op.execute(REMOVE["routine"].format(name))
+    if asked and not op.get_bind().scalar(text(MENTIONED)):
+        op.execute(UNLESS_NEEDED.format(f"DROP FUNCTION IF EXISTS {', '.join(asked)}"))
     op.execute("DELETE FROM worker.created_objects WHERE kind = 'trigger'")
     op.execute("DELETE FROM worker.created_objects WHERE kind = 'routine' AND to_regprocedure(name) IS NULL")
     remove("schema", "rls")
+
+
+def recorded(kind: str) -> Sequence[str]:
+    """The names of what we made of this kind."""
+    names = text("SELECT name FROM worker.created_objects WHERE kind = :kind ORDER BY name")
+    return op.get_bind().scalars(names, {"kind": kind}).all()
 
 
 def make_index_concurrently(name: str, definition: str) -> None:

@@ -164,6 +164,22 @@ def test_tables_of_the_applications_own_are_adopted_and_left_as_they_are(
     assert theirs(adopted, "auth", "storage", "public") == before
 
 
+def test_what_was_hardened_works_on_after_a_downgrade(adopted: DatabaseUrl, pristine: DatabaseUrl) -> None:
+    migrate.upgrade(adopted)
+    list(migrate.harden(adopted, [finding.name for finding in migrate.differences(adopted)]))
+    migrate.downgrade(adopted, "base")
+
+    rows = Rows(pristine)
+    [owner] = rows.execute("SELECT user_id::text AS id FROM public.projects LIMIT 1")
+    rows.execute(
+        "SELECT set_config('request.jwt.claims', jsonb_build_object('sub', %s::text)::text, false)", owner["id"]
+    )
+    rows.execute("SET ROLE authenticated")
+    assert rows.execute("SELECT public.soft_delete_project(id) FROM public.projects") != []
+    assert rows.execute("SELECT count(*) AS teams FROM public.teams") == [{"teams": 1}]
+    rows.close()
+
+
 def made(url: DatabaseUrl, *kinds: str) -> set[str]:
     """What is recorded as ours, of these kinds or of all."""
     with psycopg.connect(url.libpq) as connection:
