@@ -120,7 +120,8 @@ $$;
 -- search_project_messages: the newest messages of a user's own projects, those in the bin left out, that hold what is
 -- asked for in the words of a web search. Definer for the same reason. Executed, that is planned for these words and
 -- this user: whether the index on words or the one on projects is the shorter way depends on both. What matches is
--- collected before it is sorted, lest everybody's newest messages are looked through for matches.
+-- collected before it is sorted, lest everybody's newest messages are looked through for matches. The words are those of
+-- idx_messages_search, to the letter.
 create or replace function public.search_project_messages(
     query_text text, user_id_param uuid, limit_param integer DEFAULT 50
 ) returns TABLE(id uuid, project_id uuid, project_title text, role public.message_role_enum, content jsonb, created_at timestamp with time zone)
@@ -132,7 +133,10 @@ begin
             select m.id, m.created_at, p.title
             from public.messages m join public.projects p on p.id = m.project_id
             where p.user_id = $1 and p.deleted_at is null
-                and to_tsvector('english'::regconfig, m.content) @@ websearch_to_tsquery('english', $2)
+                and CASE
+                    WHEN octet_length(m.content::text) < 200000 THEN to_tsvector('english'::regconfig, m.content)
+                    ELSE to_tsvector('english'::regconfig, replace("left"(m.content::text, 100000), '\n'::text, ' '::text))
+                END @@ websearch_to_tsquery('english', $2)
         ), newest as materialized (
             select * from matching order by created_at desc nulls last, id limit $3
         )

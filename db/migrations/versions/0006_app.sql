@@ -276,7 +276,10 @@ CREATE TABLE public.messages (
     CONSTRAINT messages_project_id_fkey FOREIGN KEY (project_id) REFERENCES public.projects (id) ON DELETE CASCADE
 );
 CREATE INDEX idx_messages_created_at ON public.messages (created_at DESC);
-CREATE INDEX idx_messages_search ON public.messages USING gin (to_tsvector('english'::regconfig, content));
+CREATE INDEX idx_messages_search ON public.messages USING gin ((CASE
+    WHEN octet_length(content::text) < 200000 THEN to_tsvector('english'::regconfig, content)
+    ELSE to_tsvector('english'::regconfig, replace("left"(content::text, 100000), '\n'::text, ' '::text))
+END));
 
 -- public.fragments
 CREATE TABLE public.fragments (

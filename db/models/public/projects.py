@@ -29,6 +29,15 @@ class ProjectStatus(StrEnum):
 
 ROLE = enumeration(MessageRole, "message_role_enum")
 STATUS = enumeration(ProjectStatus, "project_status_enum")
+MESSAGE_WORDS = r"""
+CASE
+    WHEN octet_length(content::text) < 200000 THEN to_tsvector('english'::regconfig, content)
+    ELSE to_tsvector('english'::regconfig, replace("left"(content::text, 100000), '\n'::text, ' '::text))
+END"""
+"""
+What a message is found by. PostgreSQL refuses a row with a megabyte of different words, such as a picture in base64:
+of a long message only the beginning counts, as it is written. To the letter what PostgreSQL gives back.
+"""
 
 
 class Project(Base):
@@ -70,7 +79,7 @@ class Message(Base):
         CheckConstraint("sequence_number >= 0", name=conv("messages_sequence_positive")),
         UniqueConstraint("project_id", "sequence_number", name="messages_project_id_sequence_number_key"),
         Index("idx_messages_created_at", text("created_at DESC")),
-        Index("idx_messages_search", text("to_tsvector('english'::regconfig, content)"), postgresql_using="gin"),
+        Index("idx_messages_search", text(f"({MESSAGE_WORDS})"), postgresql_using="gin"),
         {"schema": "public"},
     )
 

@@ -1,5 +1,7 @@
 """Messages: saved to their place, read in order, and found by their words, in one's own projects alone."""
 
+import random
+from base64 import b64encode
 from uuid import UUID, uuid4
 
 import pytest
@@ -156,6 +158,20 @@ def test_a_stranger_neither_reads_nor_writes_nor_clears_messages(as_: As, me: UU
         say(session, project, 0, "theirs")
     with as_(me) as session:
         assert [seen.content for seen in messages.of_project(session, project, limit=10)] == ["mine"]
+
+
+def test_a_message_with_a_large_picture_is_saved_and_found_by_what_stands_before_it(
+    session: Session, project: UUID, me: UUID
+) -> None:
+    """PostgreSQL indexes no more than a megabyte of different words, and would refuse the row."""
+    chance = random.Random(7)
+    picture = {"type": "image", "image": f"data:image/png;base64,{b64encode(chance.randbytes(2_000_000)).decode()}"}
+    say(session, project, 0, [{"type": "text", "text": "a bug in\nthe login"}, picture])
+    say(session, project, 1, {"code": " ".join(f"variable{n}" for n in range(150_000))})
+
+    assert [content[0]["text"] for content in found(session, "bug login", me)] == ["a bug in\nthe login"]  # type: ignore[index]  # JSON
+    assert len(found(session, "variable7", me)) == 1
+    assert found(session, "variable149999", me) == []
 
 
 @pytest.mark.parametrize("content", ["1" + 5000 * "0", "-" + 9000 * "9", 3000 * "[" + 3000 * "]", '{"a": 1e131071}'])
