@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from worker.errors import CommandFailed
 from worker.sandbox import cgroup, relay_program, seccomp
 from worker.sandbox.command import Command
 from worker.sandbox.process import SupervisedChild, Wrapping, input_file, started
@@ -66,6 +67,7 @@ class Bubblewrap:
             fds = {option: file.fileno() for option, file in given.items()}
             argv = (found("bwrap"), *(word for option in fds for word in (option, str(fds[option]))), "--", *program)
             groups = cgroup.made(processes=self._processes, memory=self._memory)
+            unless_started.callback(cgroup.remove, groups)
             wrapping = Wrapping(inherited=tuple(fds.values()), cgroups=groups, status=status)
             child = started(replace(command, argv=argv), wrapping=wrapping)
             unless_started.pop_all()
@@ -118,10 +120,15 @@ def kernel() -> Iterator[str]:
 
 def bounded(processes: int) -> tuple[str, ...]:
     """What bounds the program that follows from within: limits that count by user namespace must be set in it."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     counted = release() >= COUNTED_APART
-    return (found("prlimit"), *((f"--nproc={processes}",) if counted else ()), f"--nofile={files}", "--")
+    nproc = (f"--nproc={attainable(resource.RLIMIT_NPROC, processes)}",) if counted else ()
+    return (found("prlimit"), *nproc, f"--nofile={attainable(resource.RLIMIT_NOFILE, OPEN_FILES)}", "--")
+
+
+def attainable(limit: int, wanted: int) -> int:
+    """The limit that can be set: nobody but root may raise one."""
+    _, hard = resource.getrlimit(limit)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def exact(command: Command) -> tuple[str, ...]:
@@ -144,11 +151,11 @@ def found(program: str) -> str:
     Where a program of the system is.
 
     Raises:
-        FileNotFoundError: it is not installed.
+        CommandFailed: it is not installed.
     """
     path = shutil.which(program)
     if path is None:
-        raise FileNotFoundError(2, "it is not installed", program)
+        raise CommandFailed(f"The sandbox needs {program}, which is not installed here any more.")
     return path
 
 

@@ -7,6 +7,7 @@ control groups, and in the second where systemd delegates: `Delegate=yes` and `D
 """
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -40,6 +41,13 @@ def made(*, processes: int, memory: int | None) -> tuple[Path, ...]:
             if bounds[controller] is not None:
                 (group / file).write_text(str(bounds[controller]))
     return tuple(groups)
+
+
+def remove(groups: Sequence[Path]) -> None:
+    """Remove groups that nobody is in."""
+    for group in groups:
+        with suppress(OSError):
+            group.rmdir()
 
 
 def counted() -> frozenset[str]:
@@ -102,14 +110,11 @@ def tried(folder: Path, files: dict[str, str]) -> bool:
     except OSError:
         return False
     finally:
-        with suppress(OSError):
-            group.rmdir()
+        remove([group])
     return True
 
 
 def sweep(folder: Path) -> None:
     """Remove the groups of processes that are no more; one that is in use cannot be removed."""
-    for group in folder.glob(f"{NAME}*"):
-        if not Path("/proc", group.name.removeprefix(NAME).partition("-")[0]).exists():
-            with suppress(OSError):
-                group.rmdir()
+    groups = folder.glob(f"{NAME}*")
+    remove([group for group in groups if not Path("/proc", group.name.removeprefix(NAME).partition("-")[0]).exists()])
