@@ -10,11 +10,12 @@ from time import monotonic
 
 from db.errors import DatabaseUnavailable
 from worker.agents import Job, Parser, Verdict, place
-from worker.errors import Cause, CommandFailed, RunInterrupted, TaskFailed
+from worker.errors import CommandFailed
 from worker.gateway.config import Caps
 from worker.run import budget, gateway
 from worker.run.gateway import Gateway
 from worker.run.journal import Journal
+from worker.run.judgement import judged
 from worker.run.lease import Lease
 from worker.run.limits import LimitReached
 from worker.run.pump import Deadline, Limits, Pump
@@ -26,11 +27,6 @@ from worker.settings import Settings
 
 NOTED = timedelta(seconds=10)
 """How often what a run has used is written down while it goes on, for the budgets of its user's other runs."""
-BACKOFF, LONGEST_BACKOFF = timedelta(seconds=15), timedelta(minutes=15)
-DENIED = (
-    "The model's provider refused the key. Ask whoever runs the worker to renew it, "
-    "or to allow it the model that was selected."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,30 +171,13 @@ class Performance:
         )
 
     def _judged(self, verdict: Verdict | None, completed: Completed) -> str:
-        """The agent's answer, if its last event and its exit code agree that it is done."""
+        """The agent's answer; what it took is kept and told, however it ended."""
         if self._opened and not self._opened.lives:
             raise CommandFailed("The gateway to the agent's model ended before the agent did.")
-        if verdict is None:
-            raise TaskFailed(
-                f"The agent ended without a result (exit code {completed.returncode}){last_words(completed)}"
-            )
-        self.usage |= verdict.measured()
-        if took := verdict.spent():
+        self.usage |= verdict.measured() if verdict else {}
+        if verdict and (took := verdict.spent()):
             self._journal.say("info", f"It took {took}.")
-        if verdict.overloaded:
-            raise RunInterrupted(Cause.OVERLOADED, delay=self._backoff())
-        if verdict.denied:
-            raise TaskFailed(DENIED)
-        if not verdict.ok:
-            raise TaskFailed(f"The agent gave up: {verdict.answer}" if verdict.answer else "The agent gave up.")
-        if completed.returncode != 0:
-            raise TaskFailed(f"The agent said that it was done, and failed with exit code {completed.returncode}.")
-        if verdict.turns == 0:
-            raise TaskFailed("The agent ended without asking its model anything.")
-        return verdict.answer or "Done."
-
-    def _backoff(self) -> timedelta:
-        return min(BACKOFF * (1 << min(self._lease.claim.backoffs, 10)), LONGEST_BACKOFF)
+        return judged(verdict, completed, backoffs=self._lease.claim.backoffs)
 
 
 def reaching(command: Command, reach: Reach) -> Command:
@@ -212,9 +191,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def last_words(completed: Completed) -> str:
-    """The last line of what a program complained about, as the end of a sentence."""
-    lines = completed.stderr.decode(errors="replace").strip().splitlines()
-    return f": {lines[-1][:300]}" if lines else "."

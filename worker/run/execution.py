@@ -16,9 +16,10 @@ from worker import git
 from worker.errors import Cause, CommandFailed, LeaseLost, RunInterrupted, TaskFailed
 from worker.repository import HostUnknown, NamesAway, Unreachable, names
 from worker.run import request
-from worker.run.agent import BACKOFF, Performance, Work
+from worker.run.agent import Performance, Work
 from worker.run.ending import Ended, Ending
 from worker.run.journal import Journal
+from worker.run.judgement import BACKOFF
 from worker.run.lease import Lease
 from worker.run.limits import Foretold
 from worker.run.pump import Deadline, LimitReached, Limits, Pump
