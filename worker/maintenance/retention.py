@@ -10,6 +10,10 @@ from sqlalchemy.orm import Session
 from db.queries.maintenance import Expired, Removed, Right
 
 
+class Refused(Exception):
+    """A batch may not go on until somebody mends something; the message says what. A sweep ends with it, reported."""
+
+
 class Batch(Protocol):
     """
     The one thing in which policies differ: what is expired, and how some of it is removed.
@@ -27,6 +31,9 @@ class Batch(Protocol):
         Remove up to `size` of what is expired beyond the cursor `after`, which is None at first.
 
         The caller commits. Whether a thing is expired is checked again by the statement that deletes it.
+
+        Raises:
+            Refused: it may not be done, and no other batch of this sweep may be.
         """
 
     def expired(self, session: Session) -> Expired:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from db.engine import BUSY, reason
 from db.queries import maintenance
 from db.queries.maintenance import Expired, Removed
-from worker.maintenance.retention import Batch, RetentionPolicy
+from worker.maintenance.retention import Batch, Refused, RetentionPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -183,6 +183,9 @@ class Sweep:
         while ended is None:
             try:
                 ended = self.one_batch(batch) or self.over()
+            except Refused as fault:
+                self.session.rollback()
+                ended, why = self.refused(str(fault)), str(fault)
             except DBAPIError as fault:
                 self.session.rollback()
                 ended = self.coped_with(fault)
@@ -230,14 +233,18 @@ class Sweep:
         state = getattr(fault.orig, "sqlstate", None)
         self.longest = max(self.longest, self.session.longest)
         if state == REFUSED:
-            log.error("sweep.refused", policy=self.policy.name, reason=str(fault.orig).partition("\n")[0])
-            return Ended.REFUSED
+            return self.refused(str(fault.orig).partition("\n")[0])
         if state not in BUSY:
             raise fault
         self.failures += 1
         self.size = max(1, self.asked() // 4)
         log.warning("sweep.delayed", policy=self.policy.name, sqlstate=state, size=self.size)
         return Ended.BUSY if self.failures >= PATIENCE else None
+
+    def refused(self, why: str) -> Ended:
+        """Say what somebody must mend."""
+        log.error("sweep.refused", policy=self.policy.name, reason=why)
+        return Ended.REFUSED
 
     def pause(self) -> None:
         """Let others have their turn; longer after a failure, and never the same for two sweeps."""

@@ -1,0 +1,115 @@
+"""Uploads in parts that nobody finished: their parts are thrown away first, and then the row that knows of them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import structlog
+from sqlalchemy.orm import Session
+
+from db.queries import multipart
+from db.queries.maintenance import LOCKED, Expired, Removed, Right
+from db.queries.multipart import Stale
+from worker.maintenance import storage
+from worker.maintenance.retention import Refused
+from worker.maintenance.storage import NotTaken, StorageRefused, StorageUnavailable, Upload, Uploads
+from worker.settings import PREFIX, Settings
+
+log = structlog.get_logger(__name__)
+
+UPLOADS = 50
+"""How many are removed at once: on hosted Supabase each costs a look at all parts there are, for want of an index."""
+PARTS = 100
+"""How many rows of parts are removed at most for each upload that a batch is large."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aborted:
+    """What became of some uploads over S3."""
+
+    ids: list[str] = field(default_factory=list)
+    """Those without parts now: their rows may go."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    away: bool = False
+    """Whether S3 does not answer, so that there is no sense in asking for more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaleUploads:
+    """
+    Uploads that were begun long ago.
+
+    The row is the only handle on the parts: it stays until S3 has thrown them away. Where no S3 key is set, rows are
+    removed alone, with a warning.
+    """
+
+    kept: timedelta
+    settings: Settings
+
+    @property
+    def rights(self) -> tuple[Right, ...]:
+        """What it takes."""
+        parts = Right(table="storage.s3_multipart_uploads_parts", privileges=("SELECT", "DELETE"))
+        return (Right(table="storage.s3_multipart_uploads"), parts)
+
+    def remove(self, session: Session, size: int, after: Sequence[str] | None) -> Removed:
+        """Remove up to `size` uploads, and never more than 50; an upload that cannot be aborted stays."""
+        size = min(size, UPLOADS)
+        chosen = multipart.stale(session, size, kept=self.kept, after=after or multipart.START)
+        if not chosen:
+            return Removed(count=0, last=None)
+        session.commit()
+        aborted = self._abort(chosen, first=after is None)
+        if multipart.remove_parts(session, aborted.ids, most=size * PARTS) == size * PARTS:
+            return Removed(count=0, last=after or multipart.START)  # there may be more of them
+        multipart.remove(session, aborted.ids, kept=self.kept)
+        left = len(multipart.remaining(session, aborted.ids))
+        over = aborted.away or len(chosen) < size
+        return Removed(
+            count=len(aborted.ids) - left,
+            last=None if over else chosen[-1].place,
+            skipped=aborted.skipped + Counter({LOCKED: left}),
+        )
+
+    def expired(self, session: Session) -> Expired:
+        """Which uploads there are to remove."""
+        return multipart.expired(session, kept=self.kept)
+
+    def _abort(self, chosen: Sequence[Stale], *, first: bool) -> Aborted:
+        try:
+            uploads = storage.uploads(self.settings)
+        except StorageRefused as fault:
+            raise Refused(str(fault)) from fault
+        if uploads is None:
+            if first:
+                log.warning("uploads.bytes_left", reason=f"Without {PREFIX}S3_ACCESS_KEY_ID only rows are removed.")
+            return Aborted(ids=[each.id for each in chosen])
+        with closing(uploads):
+            return abort_all(uploads, chosen)
+
+
+def abort_all(uploads: Uploads, chosen: Sequence[Stale]) -> Aborted:
+    """
+    Abort them one after the other, as far as S3 answers.
+
+    Raises:
+        Refused: S3 takes nothing from us.
+    """
+    ids: list[str] = []
+    skipped: Counter[str] = Counter()
+    for each in chosen:
+        try:
+            uploads.abort(Upload(id=each.id, bucket=each.bucket, key=each.key))
+            ids.append(each.id)
+        except NotTaken as fault:
+            log.warning("upload.kept", upload=each.id, reason=str(fault))
+            skipped["S3 would not abort it"] += 1
+        except StorageUnavailable as fault:
+            log.warning("storage.unavailable", reason=str(fault))
+            skipped["S3 does not answer"] += len(chosen) - len(ids) - skipped.total()
+            return Aborted(ids=ids, skipped=skipped, away=True)
+        except StorageRefused as fault:
+            raise Refused(str(fault)) from fault
+    return Aborted(ids=ids, skipped=skipped)
