@@ -1,0 +1,160 @@
+"""The outbox of stored files whose rows are gone: which may be deleted, which must not be, and what became of them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    and_,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.orm import Session
+
+from db.models import ChatExportRequest, ChatSession, FileUpload, OrphanedFile, Project, StoredObject, UserProfile
+from db.queries.maintenance import SAMPLE, Expired
+
+GONE = "gone"
+"""There is no such file any more, or never was."""
+OURS = "ours"
+"""To be deleted."""
+UNPURGED = "its project is not purged yet"
+FOREIGN = "it belongs to somebody else than the project's owner"
+NEWER = "it was written again after the purge"
+NAMED = "a row still names it"
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(days=1)
+"""After how long a file is looked at again that could not be deleted: doubled each time."""
+DOUBLINGS = 11
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Orphan:
+    """A file in the outbox, and what may be done about it: `GONE`, `OURS`, or why it must be left alone."""
+
+    bucket: str
+    name: str
+    owner: str
+    verdict: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is known by, and its place in the outbox."""
+        return (self.bucket, self.name, self.owner)
+
+
+def due(session: Session, size: int, *, after: Sequence[str] | None) -> list[Orphan]:
+    """The next files beyond the place `after` that may be looked at now."""
+    wanted = select(*_key(), verdict().label("verdict")).where(OrphanedFile.not_before <= func.now())
+    if after is not None:
+        wanted = wanted.where(tuple_(*_columns()) > tuple_(*_values(after)))
+    return [Orphan(**row) for row in session.execute(wanted.order_by(*_columns()).limit(size)).mappings()]
+
+
+def forget(session: Session, orphans: Collection[Orphan]) -> int:
+    """Strike off those of these whose file the database does not know any more; answers how many."""
+    if not orphans:
+        return 0
+    gone = session.execute(delete(OrphanedFile).where(_among(orphans), ~_stored()))
+    return cast("int", cast("Any", gone).rowcount)
+
+
+def put_off(session: Session, orphans: Collection[Orphan], *, why: str) -> int:
+    """Keep those of these that are still there for later, and note why; answers how many."""
+    if not orphans:
+        return 0
+    doubled = FIRST_PAUSE * func.power(2, func.least(OrphanedFile.attempts, DOUBLINGS))
+    values = {
+        "attempts": OrphanedFile.attempts + 1,
+        "not_before": func.now() + func.least(doubled, LONGEST_PAUSE),
+        "last_error": why,
+    }
+    kept = session.execute(update(OrphanedFile).where(_among(orphans)).values(values))
+    return cast("int", cast("Any", kept).rowcount)
+
+
+def expired(session: Session) -> Expired:
+    """All that is in the outbox, due or not; those first that have been there for longest, with why they still are."""
+    oldest = sql_cast(func.min(OrphanedFile.added_at), Text)
+    count, since = session.execute(select(func.count(), oldest).select_from(OrphanedFile)).one()
+    names = select(OrphanedFile.bucket, OrphanedFile.name, OrphanedFile.last_error)
+    first = session.execute(names.order_by(OrphanedFile.added_at, *_columns()).limit(SAMPLE))
+    return Expired(count=count, oldest=since, sample=tuple(shown(*row) for row in first))
+
+
+def shown(bucket: str, name: str, why: str | None) -> str:
+    """One line fit for a terminal: users choose the names."""
+    words = f"{bucket}/{name}" + (f" ({why})" if why else "")
+    return "".join(letter if letter.isprintable() else "?" for letter in words)
+
+
+def verdict() -> ColumnElement[str]:
+    """What may be done about a file: deleted only if its project's owner owns it, and nothing live needs it."""
+    written = func.greatest(StoredObject.created_at, StoredObject.updated_at) > OrphanedFile.added_at
+    return case(
+        (~_stored(), GONE),
+        (exists().where(Project.id == OrphanedFile.project), UNPURGED),
+        (_stored(~_owned()), FOREIGN),
+        (_stored(written), NEWER),
+        (_named(), NAMED),
+        else_=OURS,
+    )
+
+
+def _stored(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    same = (StoredObject.bucket_id == OrphanedFile.bucket, StoredObject.name == OrphanedFile.name)
+    return exists().where(*same, *conditions)
+
+
+def _owned() -> ColumnElement[bool]:
+    """Whether the project's owner owns the file: Storage has the owner in two columns, of which older rows fill one."""
+    owner = sql_cast(OrphanedFile.owner, Text)
+    new, old = StoredObject.owner_id, sql_cast(StoredObject.owner, Text)
+    return func.coalesce(and_(func.coalesce(new, old) == owner, func.coalesce(old, new) == owner), false())
+
+
+def _named() -> ColumnElement[bool]:
+    """Whether any row of the application names the file: an upload of whomever, or a picture or export of the owner."""
+    address = func.concat(OrphanedFile.bucket, "/", OrphanedFile.name)
+    return or_(
+        exists().where(FileUpload.file_path == OrphanedFile.name, FileUpload.bucket_name == OrphanedFile.bucket),
+        exists().where(UserProfile.user_id == OrphanedFile.owner, func.strpos(UserProfile.avatar_url, address) > 0),
+        exists().where(
+            ChatSession.user_id == OrphanedFile.owner,
+            or_(
+                ChatSession.s3_metadata_key == OrphanedFile.name,
+                ChatSession.s3_messages_key == OrphanedFile.name,
+            ),
+        ),
+        exists().where(
+            ChatExportRequest.user_id == OrphanedFile.owner, ChatExportRequest.s3_export_key == OrphanedFile.name
+        ),
+    )
+
+
+def _columns() -> tuple[Any, Any, Any]:
+    return OrphanedFile.bucket, OrphanedFile.name, OrphanedFile.owner
+
+
+def _key() -> tuple[Any, ...]:
+    return OrphanedFile.bucket, OrphanedFile.name, sql_cast(OrphanedFile.owner, Text).label("owner")
+
+
+def _values(key: Sequence[str]) -> list[ColumnElement[Any]]:
+    bucket, name, owner = key
+    return [literal(bucket, Text), literal(name, Text), sql_cast(literal(owner, Text), OrphanedFile.owner.type)]
+
+
+def _among(orphans: Collection[Orphan]) -> ColumnElement[bool]:
+    return tuple_(*_columns()).in_([tuple_(*_values(each.key)) for each in orphans])

@@ -1,0 +1,133 @@
+"""Purging projects long deleted: rows first that hang on others, with the names of stored files into the outbox."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Delete, Text, delete, func, literal, select, tuple_
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.orm import Session
+
+from db.declared import functions
+from db.models import FileUpload, Fragment, FragmentExecution, Message, OrphanedFile, Project, WorkspaceFile
+from db.queries.maintenance import SAMPLE, Expired, materialized
+
+SOFT_DELETE = "public.soft_delete_project"
+FINDING = f"function:{SOFT_DELETE}"
+"""What `db check` calls it where that function is another than ours."""
+START = ("-infinity", str(UUID(int=0)))
+"""The place before every project."""
+LONGEST_NAME = 1024
+"""Bytes of a stored file's name, as S3 has it; what is longer names none, and would fit into no index."""
+LEAVES = (FragmentExecution, Fragment, Message, WorkspaceFile)
+"""What hangs on a project besides uploads, in the order in which it goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doomed:
+    """A project that is expired."""
+
+    id: UUID
+    place: tuple[str, str]
+    """Where it stands: since when, as text, because its owner may write times that Python does not know; and its id."""
+    held: bool
+    """Whether it is locked by us, so that nobody restores it before we commit; else somebody else has it locked."""
+
+
+def anyone_may_delete(session: Session) -> bool:
+    """Whether the function by which users delete projects is not ours: the application's own does not ask whose."""
+    existing = functions.found(session.connection(), [SOFT_DELETE]).get(SOFT_DELETE, [])
+    return bool(existing) and functions.difference(functions.declared()[SOFT_DELETE], existing) is not None
+
+
+def hold(session: Session, size: int, *, kept: timedelta, after: Sequence[str]) -> list[Doomed]:
+    """The next `size` expired projects beyond the place `after`, oldest first, locked where nobody else has them."""
+    order = (Project.deleted_at, Project.id)
+    begin = tuple_(*(sql_cast(literal(each, Text), column.type) for each, column in zip(after, order, strict=True)))
+    window = select(*order).where(is_expired(kept), tuple_(*order) > begin)
+    looked = materialized(window.order_by(*order).limit(size).cte("looked"))
+    locked = select(Project.id).join(looked, looked.c.id == Project.id).where(is_expired(kept))
+    held = materialized(locked.with_for_update(skip_locked=True, of=Project).cte("held"))
+    found = select(looked.c.id, sql_cast(looked.c.deleted_at, Text).label("since"), held.c.id.label("held"))
+    joined = found.outerjoin_from(looked, held, held.c.id == looked.c.id)
+    return [
+        Doomed(id=row.id, place=(row.since, str(row.id)), held=row.held is not None)
+        for row in session.execute(joined.order_by(looked.c.deleted_at, looked.c.id))
+    ]
+
+
+def weights(session: Session, projects: Collection[UUID], *, most: int) -> dict[UUID, int]:
+    """How many rows hang on each of these projects; in each table no more are counted than `most` and one."""
+    rows = sum((_count(model, most + 1) for model in (*LEAVES, FileUpload)), start=literal(0))
+    counted = select(Project.id, rows.label("rows")).where(Project.id.in_(projects))
+    return {row.id: row.rows for row in session.execute(counted)}
+
+
+def purge(session: Session, projects: Collection[UUID], *, kept: timedelta) -> int:
+    """Remove these projects, locked before, and all that hangs on them; their files are then in the outbox."""
+    if not projects:
+        return 0
+    for model in LEAVES:
+        session.execute(delete(model).where(_below(model, projects)))
+    _orphan(session, delete(FileUpload).where(_below(FileUpload, projects)))
+    gone = session.execute(delete(Project).where(Project.id.in_(projects), is_expired(kept)))
+    return cast("int", cast("Any", gone).rowcount)
+
+
+def nibble(session: Session, project: UUID, *, most: int) -> None:
+    """Remove up to `most` of the rows that hang on a project with too many for one transaction; it stays itself."""
+    for model in LEAVES:
+        most -= cast("Any", session.execute(_some(model, project, most))).rowcount
+        if most <= 0:
+            return
+    _orphan(session, _some(FileUpload, project, most))
+
+
+def expired(session: Session, *, kept: timedelta) -> Expired:
+    """All projects that are expired now, whoever has them locked."""
+    since = sql_cast(func.min(Project.deleted_at), Text)
+    count, oldest = session.execute(select(func.count(), since).where(is_expired(kept))).one()
+    first = select(sql_cast(Project.id, Text), sql_cast(Project.deleted_at, Text)).where(is_expired(kept))
+    sample = session.execute(first.order_by(Project.deleted_at, Project.id).limit(SAMPLE))
+    return Expired(count=count, oldest=oldest, sample=tuple(" ".join(row) for row in sample))
+
+
+def is_expired(kept: timedelta) -> ColumnElement[bool]:
+    """Deleted, and so long ago; a project that is restored and deleted again begins anew."""
+    return Project.deleted_at < func.now() - kept
+
+
+def _below(model: type[Any], projects: Collection[Any]) -> ColumnElement[bool]:
+    if model is FragmentExecution:
+        return FragmentExecution.fragment_id.in_(select(Fragment.id).where(Fragment.project_id.in_(projects)))
+    return cast("ColumnElement[bool]", model.project_id.in_(projects))
+
+
+def _count(model: type[Any], most: int) -> ColumnElement[int]:
+    rows = select(model.id).where(_below(model, [Project.id])).correlate(Project).limit(most).subquery()
+    return select(func.count()).select_from(rows).scalar_subquery()
+
+
+def _some(model: type[Any], project: UUID, most: int) -> Delete:
+    chosen = materialized(select(model.id).where(_below(model, [project])).limit(most).cte("chosen"))
+    return delete(model).where(model.id.in_(select(chosen.c.id)))
+
+
+def _orphan(session: Session, deletion: Delete) -> None:
+    """Delete uploads, and note what they name in the same statement: rows and outbox change together or not at all."""
+    gone = deletion.returning(FileUpload.bucket_name, FileUpload.file_path, FileUpload.project_id).cte("gone")
+    columns = (gone.c.bucket_name, gone.c.file_path, Project.user_id)
+    named = (
+        select(*columns, Project.id)
+        .join(gone, gone.c.project_id == Project.id)
+        .where(func.octet_length(gone.c.file_path).between(1, LONGEST_NAME))
+        .where(func.octet_length(gone.c.bucket_name).between(1, LONGEST_NAME))
+        .ext(distinct_on(*columns))
+    )
+    noted = insert(OrphanedFile).from_select(["bucket", "name", "owner", "project"], named)
+    anew = {"added_at": func.now(), "not_before": func.now(), "attempts": 0, "last_error": None}
+    key = [OrphanedFile.bucket, OrphanedFile.name, OrphanedFile.owner]
+    session.execute(noted.on_conflict_do_update(index_elements=key, set_=anew | {"project": noted.excluded.project}))
