@@ -46,6 +46,7 @@ USUAL_KEYS: Mapping[ProviderName, str] = {
 """What people's own tools call their keys. Only the demo takes them: a worker spends no key that it was not given."""
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 LAST_PORT = 65535
+SOFT_DELETE_FINDING = "function:public.soft_delete_project"
 LONGEST = 366 * 86400.0
 ENDS = frozenset({"completed", "error"})
 CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
@@ -171,6 +172,13 @@ def role_of(key: str) -> object:
     return claims.get("role") if isinstance(claims, dict) else None
 
 
+def known_findings(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Findings of `db check` that keep something from being done until they are overridden."""
+    if unknown := set(values) - {SOFT_DELETE_FINDING}:
+        raise ValueError(f"{', '.join(sorted(unknown))} keeps nothing from being purged; {SOFT_DELETE_FINDING} does")
+    return values
+
+
 def login(value: SecretStr) -> SecretStr:
     """`user:password`, neither empty."""
     user, _, password = value.get_secret_value().partition(":")
@@ -226,6 +234,7 @@ Postgres = Annotated[DatabaseUrl, NoDecode, BeforeValidator(database_url), Plain
 Session = Annotated[Postgres, AfterValidator(session)]
 Redis = Annotated[SecretStr, BeforeValidator(redis_url)]
 Web = Annotated[str, AfterValidator(web_address)]
+Findings = Annotated[Names, AfterValidator(known_findings)]
 Listening = Annotated[str, AfterValidator(host_and_port)]
 Login = Annotated[SecretStr, AfterValidator(login)]
 Scheduled = Annotated[Names, AfterValidator(scheduled)]
@@ -392,6 +401,10 @@ class Settings(BaseSettings):
     """How long a finished task stays after its last change; unset, for ever."""
     finished_task_statuses: Names = ("completed", "error")
     """Which tasks are finished, for the setting above."""
+    upload_retention: Duration = timedelta(days=7)
+    """How long an upload in parts may go on."""
+    purge_despite: Findings = ()
+    """`function:public.soft_delete_project`: projects are purged although that function lets anybody delete any."""
     run_retention: Duration = timedelta(days=90)
     """How long the history of attempts stays."""
     slot_retention: Annotated[Duration, Field(ge=timedelta(days=1))] = timedelta(days=30)

@@ -9,7 +9,11 @@ from db.models import AuthSession, RefreshToken, Run, ScheduleSlot, Task
 from db.queries.maintenance import RowsOf
 from worker.errors import WrongUse
 from worker.maintenance.disk import Mirrors, Transcripts, Workspaces
+from worker.maintenance.files import UNSET, OrphanedFiles
+from worker.maintenance.purge import DeletedProjects
 from worker.maintenance.retention import RetentionPolicy
+from worker.maintenance.storage import CHUNK
+from worker.maintenance.uploads import UPLOADS, StaleUploads
 from worker.run import workspace
 from worker.settings import PREFIX, Settings
 
@@ -48,6 +52,29 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
             why="GoTrue looks at a revoked one only to notice that it is used again, within seconds or days.",
         ),
         finished_tasks(chosen),
+        RetentionPolicy(
+            name="stale_multipart_uploads",
+            batch=StaleUploads(kept=chosen.upload_retention, settings=chosen),
+            kept=f"{days(chosen.upload_retention)} after they were begun",
+            first=10,
+            largest=UPLOADS,
+            why="Nobody finishes one after so long, and until then its bytes are paid for and its bucket stays.",
+        ),
+        RetentionPolicy(
+            name="soft_deleted_projects",
+            batch=DeletedProjects(kept=chosen.project_retention, despite=chosen.purge_despite),
+            kept=f"{days(chosen.project_retention)} after deleted_at",
+            first=5,
+            largest=1_000,
+            why="So long their owner may have them back.",
+        ),
+        RetentionPolicy(
+            name="orphaned_files",
+            batch=OrphanedFiles(settings=chosen),
+            kept="until Storage has deleted them" if chosen.supabase_key else f"for ever: {UNSET}",
+            largest=CHUNK,
+            why="Storage deletes a file together with its bytes, which no transaction of ours can.",
+        ),
         RetentionPolicy(
             name="runs",
             batch=RowsOf(model=Run, since=Run.started_at, kept=chosen.run_retention),

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from db.engine import engine as engine_of
 from db.url import DatabaseUrl
 from tests.support.auth import Auth, policy
+from tests.support.projects import Projects
 from tests.support.rows import Rows
 from tests.support.storage import Storage, storage_of
 from worker.maintenance import sweep
@@ -19,6 +20,11 @@ from worker.maintenance.sweep import Bounds, Report
 def storage(owner_url: DatabaseUrl) -> Iterator[Storage]:
     with storage_of(owner_url) as server:
         yield server
+
+
+@pytest.fixture
+def projects(rows: Rows) -> Projects:
+    return Projects(rows)
 
 
 @pytest.fixture
