@@ -114,7 +114,10 @@ class Ledger:
         """Why no more requests are passed on, as a sentence; None while they are."""
         counters, caps = self.counters, self._caps
         reached: list[tuple[bool, Callable[[], str]]] = [
-            (over(counters.requests, caps.requests), lambda: f"{caps.requests:,} requests to its model"),
+            (
+                over(counters.requests, caps.requests),
+                lambda: f"{caps.requests:,} {'request' if caps.requests == 1 else 'requests'} to its model",
+            ),
             (over(counters.tokens + self._in_flight, caps.tokens), lambda: f"{caps.tokens:,} tokens"),
             (over(counters.cost, caps.cost), lambda: f"{caps.cost:.2f} US dollars"),
         ]

@@ -33,6 +33,8 @@ class Provider:
     prefix: str
     """What stands before the key there."""
     read: usage.Read
+    final: int
+    """The status that its clients do not ask again after: they go on too long after its own for 'too many'."""
     error: Callable[[int, str], Mapping[str, Any]]
     """The body of an error with this status and sentence, in the provider's own shape."""
     reaching: Callable[[Mapping[str, Any]], str | None]
@@ -62,6 +64,7 @@ def get(path: str) -> Route:
 ANTHROPIC_ERRORS = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     413: "request_too_large",
 }
@@ -138,6 +141,7 @@ PROVIDERS: Mapping[str, Provider] = {
         header="x-api-key",
         prefix="",
         read=usage.of_anthropic,
+        final=402,  # after 400, claude asks five times more in other words
         error=anthropic_error,
         reaching=anthropic_reach,
     ),
@@ -153,6 +157,7 @@ PROVIDERS: Mapping[str, Provider] = {
         header="authorization",
         prefix="Bearer ",
         read=usage.of_openai,
+        final=400,
         error=openai_error,
         reaching=openai_reach,
     ),
@@ -166,6 +171,7 @@ PROVIDERS: Mapping[str, Provider] = {
         header="x-goog-api-key",
         prefix="",
         read=usage.of_google,
+        final=400,
         error=google_error,
         reaching=google_reach,
     ),

@@ -82,9 +82,8 @@ class Proxy:
         return body
 
     def _unless_capped(self) -> None:
-        """A status that no client tries again, where its own code for 'too many' would be."""
         if sentence := self._ledger.refusal():
-            raise Refused(400, sentence)
+            raise Refused(self._provider.final, sentence)
 
     async def _passed_on(self, request: web.BaseRequest, route: Route, body: bytes) -> web.StreamResponse:
         with self._ledger.request(len(body)), self._metered(route, len(body)) as meter:

@@ -120,13 +120,23 @@ def serve(key: selectors.SelectorKey, events: int, selector: selectors.BaseSelec
         connection.close(selector)
 
 
+def reach(far: socket.socket, path: str) -> None:
+    """Connect with the socket at this path, which may be longer than the 107 bytes that an address has room for."""
+    folder, _, name = path.rpartition("/")
+    descriptor = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        far.connect(f"/proc/self/fd/{descriptor}/{name}")
+    finally:
+        os.close(descriptor)
+
+
 def accept(listener: socket.socket, path: str, selector: selectors.BaseSelector) -> None:
     """Connect who has come with the socket of the host; where nobody answers there, hang up."""
     with suppress(BlockingIOError, ConnectionError):
         near, _ = listener.accept()
         far = socket.socket(socket.AF_UNIX)
         try:
-            far.connect(path)
+            reach(far, path)
         except OSError:
             near.close()
             far.close()
