@@ -1,12 +1,15 @@
 """The providers' model APIs on loopback, whose model says what a script tells it to: real agents run against it."""
 
 import json
+import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingTCPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -282,14 +285,15 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing on stderr."""
 
 
-class Server(ThreadingHTTPServer):
-    """Listens on a free port of loopback."""
+class Server(ThreadingTCPServer):
+    """Listens at a host and a port, or on a Unix socket."""
 
     daemon_threads = True
 
-    def __init__(self, api: ModelApi) -> None:
+    def __init__(self, api: ModelApi, address: tuple[str, int] | str) -> None:
         self.api = api
-        super().__init__(("127.0.0.1", 0), Handler)
+        self.address_family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        super().__init__(address, Handler)  # type: ignore[arg-type]  # for a Unix socket it is a path
 
     def handle_error(self, request: object, client_address: object) -> None:
         """An agent that was killed in the middle of an answer is no fault of the server's."""
@@ -310,13 +314,13 @@ def provider(path: str) -> type[Anthropic | OpenAI | Google] | None:
 
 
 @contextmanager
-def serving(api: ModelApi) -> Iterator[str]:
-    """The address at which it answers while the block lasts."""
-    server = Server(api)
+def serving(api: ModelApi, *, at: Path | None = None) -> Iterator[str]:
+    """The address at which it answers while the block lasts: at a free port of loopback, or on that Unix socket."""
+    server = Server(api, str(at) if at else ("127.0.0.1", 0))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield str(at) if at else f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         api.gone.set()
         server.shutdown()

@@ -21,9 +21,9 @@ class Copilot(Cli):
     model = "claude-sonnet-5-5"
 
     def arguments(self, job: Job) -> tuple[str, ...]:
-        """Headless, all tools allowed."""
+        """Headless, with all tools, paths and addresses allowed: what it may reach is the sandbox's to say."""
         return (
-            *("--output-format", "json", "--allow-all-tools", "--no-ask-user", "--disable-builtin-mcps"),
+            *("--output-format", "json", "--allow-all", "--no-ask-user", "--disable-builtin-mcps"),
             *("--no-auto-update", "--model", self.model_of(job)),
         )
 

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.model_api import ModelApi, Move, serving
+from tests.support.sandboxes import isolating
 from worker.agents import Event, Job, Verdict, find, installed, place
 from worker.agents.cli import Cli
 from worker.run.pump import Deadline, Limits, Pump
 from worker.sandbox.process import ProcessSandbox
 
 TOKEN = "token-of-this-run-alone"
+PORT = 4321
+"""Of the loopback that a sandbox has of its own."""
 
 
 @dataclass(kw_only=True)
@@ -72,10 +75,13 @@ def running(tmp_path: Path) -> Running:
         model: str | None = None,
         idle: float | None = None,
         stdin: bytes | None = None,
+        isolated: bool = False,
     ) -> Seen:
         agent, seen = require(name), Seen(repository=repository, api=ModelApi(*moves))
         with ExitStack() as stack:
-            url = stack.enter_context(serving(seen.api))
+            url = stack.enter_context(serving(seen.api, at=tmp_path / "model.sock" if isolated else None))
+            sockets = {PORT: Path(url)} if isolated else {}
+            url = f"http://127.0.0.1:{PORT}" if isolated else url
             job = Job(task_id=1, prompt=prompt, model=model, workspace=repository, home=home, base_url=url, token=TOKEN)
             parser = agent.parser(job)  # type: ignore[attr-defined]  # each subclass has one
 
@@ -89,8 +95,8 @@ def running(tmp_path: Path) -> Running:
                 wall=Deadline.after(timedelta(seconds=120)), idle=None if idle is None else timedelta(seconds=idle)
             )
             done = Pump(watch=lambda: None).run(
-                replace(command, stdin=command.stdin if stdin is None else stdin),
-                sandbox=ProcessSandbox(),
+                replace(command, stdin=command.stdin if stdin is None else stdin, sockets=sockets),
+                sandbox=isolating((tmp_path / "work", home)) if isolated else ProcessSandbox(),
                 limits=limits,
                 on_line=on_line,
             )
