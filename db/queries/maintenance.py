@@ -5,7 +5,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import CTE, Column, ColumnElement, Table, Text, and_, cast, delete, func, literal, select, text, tuple_
+from sqlalchemy import (
+    CTE,
+    Column,
+    ColumnElement,
+    Table,
+    Text,
+    and_,
+    any_,
+    cast,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -13,7 +29,7 @@ from db.models import Base
 
 SAMPLE = 5
 """How many of what is expired a preview names."""
-LOCKED = "locked by somebody else"
+LOCKED = "held or changed by somebody else"
 LACKING = text("""
 SELECT quote_ident(current_user) AS role, pg_get_userbyid(relowner) AS owner,
     has_schema_privilege(relnamespace, 'USAGE') AS entered,
@@ -138,7 +154,7 @@ class RowsOf:
         return and_(self._is_old(), *self.also)
 
     def _looked(self, size: int, after: Sequence[str] | None) -> CTE:
-        window = select(*self._order, self._is_expired().label("expired"))
+        window = select(*self._order, self._is_expired().label("expired"), place().label("place"))
         if self.indexed:
             window = window.where(self._is_old())
         if after is not None:
@@ -147,18 +163,23 @@ class RowsOf:
         return materialized(window.order_by(*self._order).limit(size).cte("looked"))
 
     def _chosen(self, looked: CTE) -> CTE:
-        same = and_(*(column == looked.c[column.name] for column in self._identity))
-        held = select(*self._identity).join_from(self._table, looked, same).where(looked.c.expired, self._is_expired())
-        return materialized(held.with_for_update(skip_locked=True, of=self._table).cte("chosen"))
+        there = place() == any_(func.array(select(looked.c.place).where(looked.c.expired).scalar_subquery()))
+        held = select(place().label("place")).select_from(self._table).where(there, self._is_expired())
+        return materialized(held.with_for_update(skip_locked=True).cte("chosen"))
 
     def _removed(self, chosen: CTE) -> CTE:
-        same = and_(*(column == chosen.c[column.name] for column in self._identity))
-        return delete(self._table).where(same, self._is_expired()).returning(self._identity[0]).cte("removed")
+        there = place() == any_(func.array(select(chosen.c.place).scalar_subquery()))
+        return delete(self._table).where(there, self._is_expired()).returning(self._identity[0]).cte("removed")
 
     def _last(self, looked: CTE) -> ColumnElement[Any]:
         columns = [looked.c[column.name] for column in self._order]
         texts = array([cast(column, Text) for column in columns])
         return select(texts).order_by(*(column.desc() for column in columns)).limit(1).scalar_subquery()
+
+
+def place() -> ColumnElement[Any]:
+    """Where a row lies. One that is changed meanwhile lies elsewhere, and is passed over; no plan finds it slowly."""
+    return literal_column("ctid")
 
 
 def materialized(chosen: CTE) -> CTE:

@@ -21,7 +21,7 @@ SETTINGS = {
     "client_min_messages": "log",
 }
 """For the sessions of one role in one database; only a superuser may set them."""
-SCANS = frozenset({"Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"})
+SCANS = frozenset({"Seq Scan", "Tid Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
