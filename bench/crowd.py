@@ -13,34 +13,34 @@ PROJECTS_EACH = 10
 FIRST = UUID(int=1)
 """The first user; the others follow."""
 USERS: LiteralString = """
-INSERT INTO auth.users (id) SELECT lpad(to_hex(n), 32, '0')::uuid FROM generate_series(1, %(users)s) n
+INSERT INTO auth.users (id) SELECT lpad(to_hex(n), 32, '0')::uuid FROM generate_series(1, %(users)s::bigint) n
 """
 TASKS: LiteralString = """
 INSERT INTO public.tasks (user_id, status, prompt, created_at)
-SELECT lpad(to_hex(1 + n %% %(users)s), 32, '0')::uuid, 'completed', 'Add a page that says hello',
+SELECT lpad(to_hex(1 + n %% %(users)s::bigint), 32, '0')::uuid, 'completed', 'Add a page that says hello',
     timestamptz '2026-01-01' + n * interval '1 second'
-FROM generate_series(0, %(users)s * 100 - 1) n
+FROM generate_series(0, %(users)s::bigint * 100 - 1) n
 """
 PROJECTS: LiteralString = """
 INSERT INTO public.projects (id, user_id, title, updated_at)
-SELECT lpad(to_hex(1 + n), 32, '0')::uuid, lpad(to_hex(1 + n %% %(users)s), 32, '0')::uuid, 'A project of ' || n,
+SELECT lpad(to_hex(1 + n), 32, '0')::uuid, lpad(to_hex(1 + n %% %(users)s::bigint), 32, '0')::uuid, 'Project ' || n,
     timestamptz '2026-01-01' + n * interval '1 second'
-FROM generate_series(0, %(users)s * %(projects)s - 1) n
+FROM generate_series(0, %(users)s::bigint * %(projects)s::bigint - 1) n
 """
 MESSAGES: LiteralString = """
 INSERT INTO public.messages (project_id, role, content, sequence_number, created_at)
-SELECT lpad(to_hex(1 + n %% (%(users)s * 10)), 32, '0')::uuid, 'user',
+SELECT lpad(to_hex(1 + n %% (%(users)s::bigint * 10)), 32, '0')::uuid, 'user',
     jsonb_build_object('type', 'text', 'text', concat_ws(' ', 'common',
         'word' || n * 7919 %% 10007, 'word' || n * 104729 %% 10009, 'word' || n * 1299709 %% 10037,
-        CASE WHEN n %% (%(users)s * 10) = 0 THEN 'needle' END)),
-    n / (%(users)s * 10), timestamptz '2026-01-01' + n * interval '1 second'
+        CASE WHEN n %% (%(users)s::bigint * 10) = 0 THEN 'needle' END)),
+    n / (%(users)s::bigint * 10), timestamptz '2026-01-01' + n * interval '1 second'
 FROM generate_series(0, %(users)s::bigint * 100 - 1) n
 """
 FILES: LiteralString = """
 INSERT INTO public.workspace_files (user_id, path, name, parent_path, content, size_bytes)
-SELECT lpad(to_hex(1 + n %% %(users)s), 32, '0')::uuid, format('src/%%s/%%s.ts', k / 10, k), k || '.ts',
+SELECT lpad(to_hex(1 + n %% %(users)s::bigint), 32, '0')::uuid, format('src/%%s/%%s.ts', k / 10, k), k || '.ts',
     format('src/%%s', k / 10), 'export {}', 9
-FROM generate_series(0, %(users)s * 100 - 1) n, LATERAL (SELECT n / %(users)s AS k) file
+FROM generate_series(0, %(users)s::bigint * 100 - 1) n, LATERAL (SELECT n / %(users)s::bigint AS k) file
 """
 
 

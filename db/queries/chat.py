@@ -6,8 +6,7 @@ from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Float, Select, Text, column, func, insert, literal, select, update
-from sqlalchemy import delete as sql_delete
+from sqlalchemy import Float, Select, Text, column, delete, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.orm import Session
 
@@ -106,9 +105,9 @@ def mark(session: Session, chat_id: UUID, *, status: Status) -> bool:
     return was_done(session, marked.values(status=status, updated_at=func.now()))
 
 
-def delete(session: Session, chat_id: UUID) -> bool:
+def delete_for_good(session: Session, chat_id: UUID) -> bool:
     """Delete a chat session with its cached messages; False when there is none."""
-    return was_done(session, sql_delete(ChatSession).where(ChatSession.id == chat_id))
+    return was_done(session, delete(ChatSession).where(ChatSession.id == chat_id))
 
 
 def cache(

@@ -20,6 +20,7 @@ from db.models import WorkspaceFile
 from db.queries.changes import rows_changed
 from db.queries.storable import readable, storable
 
+Values = dict[InstrumentedAttribute[Any], Any]
 IS_DIRECTORY = func.coalesce(WorkspaceFile.is_directory, False)
 UNIQUE = (WorkspaceFile.user_id, WorkspaceFile.path)
 UNFIT = frozenset({"", ".", ".."})
@@ -102,15 +103,21 @@ def write(
     }
     values = {column: storable(value, where=column.key) for column, value in given.items() if value is not None}
     size = len(storable(content, where="content").encode())
-    _make_way(session, path, user_id)
+    _require_way(session, path, user_id)
+    if _any(session, _below(_checked(path), user_id)):
+        raise PathTaken(f"{path} is a directory")
     held = {WorkspaceFile.content: content, WorkspaceFile.size_bytes: size, **values}
-    return _put(session, _row(path, user_id, is_directory=False), held)
+    written = _put(session, _row(path, user_id, is_directory=False), held)
+    _make_way(session, path, user_id)
+    return written
 
 
 def make_directory(session: Session, path: str, *, user_id: UUID) -> UUID:
     """Make a directory, unless it is there, and those above it; answers its id. Raises as `write` does."""
+    _require_way(session, path, user_id)
+    made = _put(session, _row(path, user_id, is_directory=True), {})
     _make_way(session, path, user_id)
-    return _put(session, _row(path, user_id, is_directory=True), {})
+    return made
 
 
 def move(session: Session, path: str, to: str, *, user_id: UUID) -> int:
@@ -132,6 +139,7 @@ def move(session: Session, path: str, to: str, *, user_id: UUID) -> int:
         return 0
     if _any(session, _within(target, user_id)):
         raise PathTaken(f"{target} is there already")
+    _require_way(session, target, user_id)
     _make_way(session, target, user_id)
     # In characters as PostgreSQL counts them, which are Python's.
     moved = literal(target, Text) + func.substr(WorkspaceFile.path, len(source) + 1)
@@ -143,9 +151,6 @@ def remove(session: Session, path: str, *, user_id: UUID) -> int:
     """Delete a file, or a directory with all below it; answers how many rows that were."""
     _hold(session, user_id)
     return rows_changed(session, delete(WorkspaceFile).where(_within(_named(path), user_id)))
-
-
-Values = dict[InstrumentedAttribute[Any], Any]
 
 
 def _row(path: str, user_id: UUID, *, is_directory: bool) -> Values:
@@ -171,19 +176,23 @@ def _put(session: Session, row: Values, held: Values) -> UUID:
     return found
 
 
-def _make_way(session: Session, path: str, user_id: UUID) -> None:
-    """Hold the workspace, and make the directories above a path that are not there."""
+def _require_way(session: Session, path: str, user_id: UUID) -> None:
+    """Hold the workspace, and refuse a path that leads through a file."""
     _hold(session, user_id)
-    names = _checked(path).split("/")[:-1]
-    above = ["/".join(names[: n + 1]) for n in range(len(names))]
-    files = select(WorkspaceFile.path).where(
-        WorkspaceFile.user_id == user_id, WorkspaceFile.path.in_(above), not_(IS_DIRECTORY)
-    )
-    if in_the_way := session.execute(files.limit(1)).scalar():
+    which = (WorkspaceFile.user_id == user_id, WorkspaceFile.path.in_(_above(path)), not_(IS_DIRECTORY))
+    if in_the_way := session.execute(select(WorkspaceFile.path).where(*which).limit(1)).scalar():
         raise PathTaken(f"{in_the_way} is a file")
-    if above:
-        rows = [_row(each, user_id, is_directory=True) for each in above]
+
+
+def _make_way(session: Session, path: str, user_id: UUID) -> None:
+    """Make the directories above a path that are not there."""
+    if rows := [_row(each, user_id, is_directory=True) for each in _above(path)]:
         session.execute(insert(WorkspaceFile).values(rows).on_conflict_do_nothing(index_elements=UNIQUE))
+
+
+def _above(path: str) -> list[str]:
+    names = _checked(path).split("/")
+    return ["/".join(names[:n]) for n in range(1, len(names))]
 
 
 def _hold(session: Session, user_id: UUID) -> None:
@@ -209,9 +218,12 @@ def _at(path: str, user_id: UUID) -> ColumnElement[bool]:
 
 
 def _within(path: str, user_id: UUID) -> ColumnElement[bool]:
+    return or_(_at(path, user_id), _below(path, user_id))
+
+
+def _below(path: str, user_id: UUID) -> ColumnElement[bool]:
     # Of one user's rows, by index. A range of paths would be quicker only where the collation is that of bytes.
-    below = func.starts_with(WorkspaceFile.path, f"{path}/")
-    return and_(WorkspaceFile.user_id == user_id, or_(WorkspaceFile.path == path, below))
+    return and_(WorkspaceFile.user_id == user_id, func.starts_with(WorkspaceFile.path, f"{path}/"))
 
 
 def _any(session: Session, which: ColumnElement[bool]) -> bool:

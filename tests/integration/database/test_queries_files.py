@@ -194,6 +194,22 @@ REFUSED: dict[str, tuple[type[Exception], Attempt]] = {
 }
 
 
+def test_a_refused_write_makes_no_directories_either(as_: As, rows: Rows, me: UUID) -> None:
+    """Of directories that only paths tell of, as the web app leaves them."""
+    for path in ("lone/dir/a", "only/file"):
+        insert(rows, me, path)
+    before = rows_of(rows, me)
+    for path, attempt in (("lone/dir", write), ("lone", write), ("only/file", files.make_directory)):
+        with as_(me) as session, pytest.raises(PathTaken):
+            attempt(session, path, user_id=me)
+
+    assert rows_of(rows, me) == before
+
+
+def write(session: Session, path: str, *, user_id: UUID) -> UUID:
+    return files.write(session, path, "x", user_id=user_id)
+
+
 @pytest.mark.parametrize("which", REFUSED)
 def test_what_is_refused_changes_nothing(connected: Engine, rows: Rows, me: UUID, which: str) -> None:
     fault, attempt = REFUSED[which]
