@@ -70,9 +70,9 @@ begin
     update public.team_usage_limits l
     set current_usage = case when l.period_end <= now() then 1 else l.current_usage + 1 end,
         period_start = case when l.period_end <= now()
-            then l.period_start + make_interval(months => rls.months_to_end(l.period_start) - 1) else l.period_start end,
+            then l.period_start + make_interval(months => rls.months_to_end(l.period_start, now()) - 1) else l.period_start end,
         period_end = case when l.period_end <= now()
-            then l.period_start + make_interval(months => rls.months_to_end(l.period_start)) else l.period_end end,
+            then l.period_start + make_interval(months => rls.months_to_end(l.period_start, now())) else l.period_end end,
         updated_at = now()
     where l.team_id = team_id_param and l.usage_type = counted
         and case when l.period_end <= now() then l.limit_value > 0 else l.current_usage < l.limit_value end;

@@ -58,12 +58,12 @@ begin
 end
 $$;
 
--- months_to_end: how many months after its start a period ends that is to hold now, in steps of a month from `start`.
--- Months are of different length, so that the last step may have to be taken twice.
-create or replace function rls.months_to_end(start timestamp with time zone) returns integer
+-- months_to_end: how many months after its start a period ends that is to hold at a time, in steps of a month from
+-- `start`. Months are of different length, so that the last step may have to be taken twice.
+create or replace function rls.months_to_end(start timestamp with time zone, at timestamp with time zone) returns integer
 language sql stable set search_path = '' as $$
-    select months + case when start + make_interval(months => months) <= now() then 1 else 0 end
-    from (select (extract(year from age(now(), start)) * 12 + extract(month from age(now(), start)))::int + 1) as past (months)
+    select months + case when start + make_interval(months => months) <= at then 1 else 0 end
+    from (select (extract(year from age(at, start)) * 12 + extract(month from age(at, start)))::int + 1) as past (months)
 $$;
 
 -- is_member: whether a user belongs to a team.

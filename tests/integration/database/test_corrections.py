@@ -219,11 +219,19 @@ def test_a_period_that_is_over_is_followed_by_the_one_that_holds_now(
     ) == [{"current_usage": 1, "holds": True, "a_month": True}]
 
 
-@pytest.mark.parametrize("start", ["2026-01-31 10:00Z", "2024-02-29 00:00Z", "2026-01-01 00:00Z"])
-def test_a_new_period_ends_in_the_future_whatever_the_length_of_months(rows: Rows, start: str) -> None:
-    ended = "SELECT %s::timestamptz + make_interval(months => rls.months_to_end(%s)) > now() AS holds"
+@pytest.mark.parametrize(
+    ("start", "at"),
+    [
+        ("2026-01-31 10:00Z", "2026-02-28 12:00Z"),
+        ("2024-02-29 00:00Z", "2025-02-28 00:00Z"),
+        ("2026-01-01Z", "2026-11-01Z"),
+    ],
+)
+def test_a_new_period_ends_later_whatever_the_length_of_months(rows: Rows, start: str, at: str) -> None:
+    """On the last of February, a month after the last of January is already over."""
+    ended = "SELECT %s::timestamptz + make_interval(months => rls.months_to_end(%s, %s)) > %s AS holds"
 
-    assert rows.execute(ended, start, start) == [{"holds": True}]
+    assert rows.execute(ended, start, start, at, at) == [{"holds": True}]
 
 
 def test_nobody_counts_or_asks_for_others(rows: Rows, app: App, me: UUID, stranger: UUID) -> None:
