@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.git.conftest import PRIVATE, SITE, Scene, Started, plain
+from tests.integration.git.conftest import PRIVATE, SITE, TOKEN, Scene, Started, plain
 from worker import git
 from worker.errors import TaskFailed
 from worker.git import cache as kept
@@ -20,9 +21,17 @@ def cache(tmp_path: Path) -> git.Cache:
     return git.Cache(root=tmp_path / "mirrors", largest=10**9, age=timedelta(days=1))
 
 
-def begin(scene: Scene, cache: git.Cache, attempt: int, *, name: str = SITE, branch: str = "feature") -> Started:
+def begin(
+    scene: Scene,
+    cache: git.Cache,
+    attempt: int,
+    *,
+    name: str = SITE,
+    branch: str = "feature",
+    token: str | None = TOKEN,
+) -> Started:
     """Everything up to the agent, with what is kept."""
-    host, workspace = scene.host(name, attempt=attempt), scene.workspace(attempt)
+    host, workspace = scene.host(name, attempt=attempt, token=token), scene.workspace(attempt)
     mirrored, base = git.start(host, workspace, branch, earlier=(), cache=cache)
     return Started(host=host, workspace=workspace, mirrored=mirrored, base=base)
 
@@ -86,6 +95,8 @@ def test_it_is_kept_apart_by_repository_and_by_credential(scene: Scene, cache: g
     with pytest.raises(TaskFailed):
         git.mirror(scene.host(PRIVATE, token="another-token-0123", attempt=4), "feature", cache=cache)
     assert begin(scene, cache, 5, name=PRIVATE).mirrored.kept
+    assert not begin(scene, cache, 6, name=SITE, token=None).mirrored.kept, "whoever shows no token has a mirror apart"
+    assert begin(scene, cache, 7, name=SITE, token=None).mirrored.kept
 
 
 def test_whoever_lost_the_right_to_read_gets_nothing_of_what_is_kept(scene: Scene, cache: git.Cache) -> None:
@@ -113,8 +124,14 @@ def test_a_broken_one_is_thrown_away_and_made_anew(scene: Scene, cache: git.Cach
     assert plain("fsck", cwd=again.mirrored.folder) == ""
 
 
-def test_one_that_rotted_on_the_disk_is_found_out_by_git(scene: Scene, cache: git.Cache) -> None:
-    """Neither its size nor its time of change tells."""
+def test_one_that_rotted_on_the_disk_is_found_out_by_git(scene: Scene, cache: git.Cache, tmp_path: Path) -> None:
+    """Neither its size nor its time of change tells; and the damage is in a file that no fetch looks at."""
+    work = tmp_path / "somebody"
+    plain("clone", "--quiet", str(scene.root / SITE), str(work), cwd=tmp_path)
+    (work / "large").write_bytes(random.Random(1).randbytes(10**6))
+    plain("add", ".", cwd=work)
+    plain("commit", "--quiet", "--message", "large", cwd=work)
+    plain("push", "--quiet", "origin", "HEAD:main", cwd=work)
     begin(scene, cache, 1)
     head = scene.somebody_pushes("main")
     spoil(cache, "packs/*.pack", "rotten")
