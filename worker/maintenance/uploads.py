@@ -62,15 +62,17 @@ class StaleUploads:
             return Removed(count=0, last=None)
         session.commit()
         aborted = self._abort(chosen, first=after is None)
-        if multipart.remove_parts(session, aborted.ids, most=size * PARTS) == size * PARTS:
+        left = multipart.remaining(session, aborted.ids)  # none where Storage removed the rows itself
+        if left and multipart.remove_parts(session, left, most=size * PARTS) == size * PARTS:
             return Removed(count=0, last=after or multipart.START)  # there may be more of them
-        multipart.remove(session, aborted.ids, kept=self.kept)
-        left = len(multipart.remaining(session, aborted.ids))
+        if left:
+            multipart.remove(session, left, kept=self.kept)
+            left = multipart.remaining(session, left)
         over = aborted.away or len(chosen) < size
         return Removed(
-            count=len(aborted.ids) - left,
+            count=len(aborted.ids) - len(left),
             last=None if over else chosen[-1].place,
-            skipped=aborted.skipped + Counter({LOCKED: left}),
+            skipped=aborted.skipped + Counter({LOCKED: len(left)}),
         )
 
     def expired(self, session: Session) -> Expired:
