@@ -346,6 +346,18 @@ def test_members_see_their_team_and_each_other(rows: Rows, app: App, me: UUID, s
     assert app.call("SELECT count(*) FROM public.team_members") == [2]
 
 
+def test_a_members_teams_are_found_by_an_index(rows: Rows, app: App, me: UUID) -> None:
+    rows.execute("INSERT INTO public.teams (name) SELECT 'A team' FROM generate_series(1, 20000)")
+    rows.execute(
+        "INSERT INTO public.team_members (team_id, user_id, role) SELECT id, %s, 'member' FROM public.teams LIMIT 3", me
+    )
+    rows.execute("ANALYZE public.teams, public.team_members")
+
+    plan = app.sign_in(me).call("EXPLAIN SELECT id FROM public.teams")
+    assert [line for line in plan if "Index Cond" in line]
+    assert not [line for line in plan if "Seq Scan" in line]
+
+
 @pytest.mark.parametrize("table", ["profiles", "subscription_events"])
 def test_profiles_and_payments_are_no_open_books(rows: Rows, app: App, me: UUID, stranger: UUID, table: str) -> None:
     """The original had no row level security on them, and gave every user every right."""
