@@ -167,7 +167,10 @@ def input_file(content: bytes) -> IO[bytes]:
     """A nameless file to read `content` from: nobody has to feed it, so nothing can block on it."""
     if not content:
         return Path(os.devnull).open("rb")
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
+    if sys.platform == "linux":  # in memory, for it may hold a key
+        file: IO[bytes] = os.fdopen(os.memfd_create("input"), "w+b")
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115  # the caller closes it
     file.write(content)
     file.seek(0)
     return file
