@@ -54,6 +54,12 @@ class Remote:
         """`git show`."""
         return git("show", what, cwd=self.folder / f"{name}.git")
 
+    def everything(self, name: str = "acme/site") -> str:
+        """Every object that was ever pushed, reachable or not."""
+        batch = ("git", "cat-file", "--batch-all-objects", "--batch")
+        done = subprocess.run(batch, cwd=self.folder / f"{name}.git", check=True, capture_output=True)
+        return done.stdout.decode(errors="replace")
+
 
 def git(*arguments: str, cwd: Path) -> str:
     identity = ("-c", "user.name=Test", "-c", "user.email=test@example.com")

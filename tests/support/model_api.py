@@ -76,7 +76,7 @@ class ModelApi:
         self.asked: list[Asked] = []
         self.gone = threading.Event()
         """Set when it is over: what hangs lets go."""
-        self._moves = moves
+        self.moves = moves
         self._refused: Counter[int] = Counter()
         self._lock = threading.Lock()
 
@@ -87,15 +87,15 @@ class ModelApi:
 
     def move(self, turn: int) -> Move:
         """What happens at this turn of the conversation; the last move for all after it."""
-        moves = iter(self._moves)
+        moves = iter(self.moves)
         for _ in range(turn + 1):
             found = self._unless_refused(turn, moves)
         return found
 
     def _unless_refused(self, turn: int, moves: Iterator[Move]) -> Move:
-        move = next(moves, self._moves[-1])
+        move = next(moves, self.moves[-1])
         while isinstance(move, Refuse) and self._refused[turn] >= move.times:
-            move = next(moves, self._moves[-1])
+            move = next(moves, self.moves[-1])
         return move
 
     def answer(self, asked: Asked, turn: int) -> Move:

@@ -11,10 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from worker.errors import CommandFailed
-from worker.sandbox import cgroup, relay_program, seccomp
+from worker.sandbox import cgroup, seccomp
 from worker.sandbox.command import Command
 from worker.sandbox.process import SupervisedChild, Wrapping, input_file, started
-from worker.sandbox.python import ISOLATED, READS
+from worker.sandbox.python import READS
+from worker.sandbox.relay import PROGRAM, relayed
 
 UNSHARED = (
     *("--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"),
@@ -74,7 +75,7 @@ class Bubblewrap:
         return child
 
     def _options(self, command: Command) -> Iterator[str]:
-        relay = (*READS, Path(relay_program.__file__)) if command.sockets else ()
+        relay = (*READS, PROGRAM) if command.sockets else ()
         places = dict.fromkeys((*command.reads, *relay), "--ro-bind")
         places |= dict.fromkeys((*self._writable, *command.sockets.values()), "--bind")
         yield from UNSHARED
@@ -136,14 +137,6 @@ def exact(command: Command) -> tuple[str, ...]:
     added = {"PWD": None, "LC_CTYPE": None} | dict(command.env)
     kept = (f"{name}={value}" for name in ("PWD", "LC_CTYPE") if (value := added[name]) is not None)
     return (found("env"), *(part for name in ("PWD", "LC_CTYPE") for part in ("-u", name)), *kept)
-
-
-def relayed(command: Command) -> tuple[str, ...]:
-    """What makes the sockets of the host answer at ports of the sandbox's loopback, for the program that follows."""
-    if not command.sockets:
-        return ()
-    ports = (f"{port}={socket}" for port, socket in command.sockets.items())
-    return (*ISOLATED, relay_program.__file__, *ports, "--")
 
 
 def found(program: str) -> str:

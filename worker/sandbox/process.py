@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,7 @@ from typing import IO
 from worker.errors import CommandFailed
 from worker.sandbox import supervisor
 from worker.sandbox.command import Command
+from worker.sandbox.relay import relayed
 
 SUPERVISOR = str(Path(supervisor.__file__).resolve())
 SIGNALLED = 128
@@ -31,7 +32,7 @@ class ProcessSandbox:
 
     def start(self, command: Command) -> "SupervisedChild":
         """Start the command under a supervisor of its own; see `Sandbox.start`."""
-        return started(command)
+        return started(replace(command, argv=(*relayed(command), *command.argv)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
