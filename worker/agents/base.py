@@ -70,7 +70,7 @@ class Verdict:
         """What it took, in words; empty where it told nothing."""
         parts = [] if self.turns is None else [f"{self.turns:,} {'turn' if self.turns == 1 else 'turns'}"]
         for name, what in (("input_tokens", "tokens read"), ("output_tokens", "tokens written")):
-            if name in self.usage:
+            if self.usage.get(name):
                 parts.append(f"{self.usage[name]:,.0f} {what}")
         if self.cost:
             parts.append(f"${self.cost:,.4f}" if self.cost < 0.1 else f"${self.cost:,.2f}")

@@ -7,6 +7,8 @@ from worker.agents.base import Event, Job, Verdict, fields, parsed, text, whole
 from worker.agents.cli import Cli, without_none
 from worker.agents.reading import Reader, blamed, complained, ran, said, tokens
 
+LIMITED = "\nPlease wait and try again later. "
+"""How it goes on after what the provider said with a status of 429."""
 ATTEMPTS = 4
 """How often it asks a provider that is overloaded; then the task is given back."""
 SETTINGS, SYSTEM = ".gemini/settings.json", ".gemini/system.json"
@@ -105,6 +107,9 @@ class GeminiParser(Reader):
 
 
 def unpacked(words: str) -> tuple[str, int | None]:
-    """What the provider said and its HTTP status, of a message like `[API Error: {"error": {"code": 429, …}}]`."""
-    answer = fields(parsed(words.removeprefix("[API Error: ").removesuffix("]").encode(errors="replace")), "error")
-    return text(answer.get("message")) or words, whole(answer.get("code"))
+    """What the provider said and its HTTP status, of a message like `[API Error: {"error": {"code": 500, …}}]`."""
+    said_, _, advice = words.partition("]\n")
+    inside = said_.removesuffix("]").removeprefix("[API Error: ")
+    answer = fields(parsed(inside.encode(errors="replace")), "error")
+    limited = f"\n{advice}".startswith(LIMITED)
+    return text(answer.get("message")) or inside, 429 if limited else whole(answer.get("code"))

@@ -97,7 +97,8 @@ class Reader:
 
     def conclude(self, verdict: Verdict) -> Iterator[Event]:
         """The terminal event came; its answer is not told twice, and success without a word or a deed is none."""
-        self.verdict = replace(verdict, turns=0) if self._idle and verdict.turns is None else verdict
+        nothing = self._idle and verdict.ok and verdict.turns is None
+        self.verdict = replace(verdict, turns=0) if nothing else verdict
         if self._words.strip() == verdict.answer.strip():
             self._words = ""
         yield from self.spoken()

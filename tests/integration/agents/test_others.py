@@ -58,7 +58,7 @@ def test_a_key_that_is_refused_is_told_apart(running: Running, agent: str) -> No
     assert TOKEN.encode() not in seen.raw
 
 
-@pytest.mark.parametrize("agent", ["codex"])  # the others ask again for a minute, opencode for ever
+@pytest.mark.parametrize("agent", ["codex"])  # the others ask again for a minute
 @pytest.mark.parametrize("status", [429, 500])
 def test_a_provider_that_is_overloaded_is_told_apart(running: Running, agent: str, status: int) -> None:
     verdict = running(agent, Refuse(status)).concluded()

@@ -138,6 +138,18 @@ def test_codex_tells_no_status_of_a_fault_of_the_servers() -> None:
     assert not verdict("codex", {"type": "turn.failed", "error": {"message": f"I wrote about {BUSY}"}}).overloaded
 
 
+def test_gemini_tells_a_limit_of_its_provider_in_words() -> None:
+    def failed(message: str) -> Verdict:
+        return verdict(
+            "gemini", {"type": "result", "status": "error", "error": {"type": "unknown", "message": message}}
+        )
+
+    limited = failed("[API Error: Quota exceeded]\nPlease wait and try again later. To increase your limits, …")
+    assert (limited.overloaded, limited.answer) == (True, "Quota exceeded")
+    assert not failed("[API Error: You said: Please wait and try again later. ]").overloaded
+    assert failed("Tool failed").answer == "Tool failed"
+
+
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize(
     "line", [*RUBBISH, b"", b"null", b"[]", b"9" * 5000, b'{"type": "unknown"}', b'{"type":"result"']
