@@ -121,10 +121,10 @@ $$;
 -- asked for in the words of a web search. Definer for the same reason. Executed, that is planned for these words and
 -- this user: whether the index on words or the one on projects is the shorter way depends on both. What matches is
 -- collected before it is sorted, lest everybody's newest messages are looked through for matches. The words are those of
--- idx_messages_search, to the letter.
+-- idx_messages_search, to the letter. A role is text, for an application's own table may do without the enum.
 create or replace function public.search_project_messages(
     query_text text, user_id_param uuid, limit_param integer DEFAULT 50
-) returns TABLE(id uuid, project_id uuid, project_title text, role public.message_role_enum, content jsonb, created_at timestamp with time zone)
+) returns TABLE(id uuid, project_id uuid, project_title text, role text, content jsonb, created_at timestamp with time zone)
 language plpgsql stable security definer set search_path = '' as $$
 begin
     perform rls.require(user_id_param);
@@ -140,7 +140,7 @@ begin
         ), newest as materialized (
             select * from matching order by created_at desc nulls last, id limit $3
         )
-        select m.id, m.project_id, n.title, m.role, m.content, m.created_at
+        select m.id, m.project_id, n.title, m.role::text, m.content, m.created_at
         from newest n join public.messages m on m.id = n.id
         order by m.created_at desc nulls last, m.id
     $query$ using user_id_param, query_text, limit_param;

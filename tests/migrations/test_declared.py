@@ -93,3 +93,13 @@ def test_every_table_has_its_rules_and_every_function_is_read() -> None:
     )
     assert len(functions.declared()) == written
     assert set(CALLERS) <= set(functions.declared())
+
+
+def test_functions_are_made_where_the_applications_own_tables_have_no_enums(empty: DatabaseUrl) -> None:
+    rows = Rows(empty)
+    rows.execute("CREATE TABLE public.messages (id uuid PRIMARY KEY, role text)")
+    migrate.upgrade(empty)
+
+    assert rows.execute("SELECT to_regtype('public.message_role_enum') AS enum") == [{"enum": None}]
+    assert rows.execute("SELECT count(*) AS n FROM pg_proc WHERE proname = 'search_project_messages'") == [{"n": 1}]
+    rows.close()
