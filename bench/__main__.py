@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import growth, logs, memory, pickup, recovery, rls, search, throughput
+from bench import growth, lifecycle, logs, memory, pickup, recovery, rls, search, throughput
 from bench.measure import Bench, Row
 from worker.local.servers import servers
 
@@ -21,6 +21,7 @@ BENCHES: Mapping[str, Callable[[Bench], Iterable[Row]]] = {
     "throughput": throughput.measure,
     "pickup": pickup.measure,
     "growth": growth.measure,
+    "lifecycle": lifecycle.measure,
     "rls": rls.measure,
     "search": search.measure,
     "logs": logs.measure,
