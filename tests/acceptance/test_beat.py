@@ -1,6 +1,30 @@
 """Beat and the maintenance worker: what killed workers left behind is removed, and a second beat does no harm."""
 
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+import beat_schedule
+from db.url import DatabaseUrl
+from tests.support.auth import Auth
 from tests.support.fleet import Fleet, until
+from tests.support.rows import Rows
+
+Started = Callable[[str], subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def maintenance(fleet: Fleet, owner_url: DatabaseUrl) -> Started:
+    """Starts a maintenance worker with an address of its own, as the owner; ready when it returns."""
+
+    def started(name: str) -> subprocess.Popen[bytes]:
+        words = ("celery", "-A", "worker.app", "worker", "-Q", "maintenance", "-n", f"{name}@test", "-c", "1")
+        worker = fleet.start(*words, MAINTENANCE_DATABASE_URL=owner_url.libpq)
+        until(lambda: b"ready" in fleet.log_of(worker), within=30, what=fleet.text())
+        return worker
+
+    return started
 
 
 def test_a_maintenance_worker_removes_the_workspaces_that_nobody_holds(fleet: Fleet) -> None:
@@ -22,3 +46,45 @@ def test_two_beats_on_one_host_are_harmless(fleet: Fleet) -> None:
     for beat in beats:
         assert beat.poll() is None, fleet.text()
         assert fleet.terminate(beat) == 0
+
+
+def test_what_is_due_is_done_once_by_two_beats_and_two_workers(fleet: Fleet, maintenance: Started, rows: Rows) -> None:
+    """Each beat asks for all that is due when it begins; the slots let each period be done by one of the workers."""
+    Auth(rows).many(500)
+    maintenance("one")
+    maintenance("two")
+    for _ in range(2):
+        fleet.start("celery", "-A", "worker.app", "beat")
+
+    until(lambda: fleet.text().count("succeeded in") >= 2 * len(beat_schedule.JOBS), within=90, what=fleet.text())
+
+    assert Auth(rows).sessions() == set()
+    [slot] = rows.execute("SELECT * FROM worker.schedule_slots WHERE name = 'expired_sessions'")
+    assert (slot["report"]["removed"], slot["report"]["ended"]) == (500, "done")
+    assert fleet.text().count("sweep.finished") == len(rows.execute("SELECT FROM worker.schedule_slots"))
+
+
+def test_a_worker_that_is_told_to_stop_ends_its_sweep_between_two_batches_and_the_next_goes_on(
+    fleet: Fleet, maintenance: Started, rows: Rows
+) -> None:
+    auth = Auth(rows)
+    auth.many(400)
+    rows.execute(
+        """CREATE FUNCTION public.slowly() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_sleep(0.01); RETURN OLD; END $$"""
+    )
+    rows.execute("CREATE TRIGGER slowly BEFORE DELETE ON auth.sessions FOR EACH ROW EXECUTE FUNCTION public.slowly()")
+    call = ("celery", "-A", "worker.app", "call", "maintenance.sweep", "-a", '["expired_sessions"]')
+
+    first = maintenance("first")
+    fleet.start(*call)
+    until(lambda: len(auth.sessions()) < 400, within=30, what=fleet.text())
+    assert fleet.terminate(first) == 0
+    [slot] = rows.execute("SELECT finished_at, report ->> 'ended' AS ended FROM worker.schedule_slots")
+    assert slot == {"finished_at": None, "ended": "stopped"}
+    assert 0 < len(auth.sessions()) < 400
+
+    maintenance("second")
+    fleet.start(*call)
+    until(lambda: not auth.sessions(), within=60, what=fleet.text())
+    until(lambda: rows.execute("SELECT FROM worker.schedule_slots WHERE finished_at IS NOT NULL"), what=fleet.text())

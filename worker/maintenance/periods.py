@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 LAPSED = timedelta(hours=1)
 """After so long whoever took a slot and did not finish it is taken for dead: any budget, any redelivery is shorter."""
-JITTER = timedelta(seconds=10)
+JITTER = timedelta(seconds=3)
 """How long a sweep may wait before it begins, so that not everything of everybody begins on the minute."""
 
 
