@@ -42,7 +42,7 @@ class Wrapping:
     inherited: Sequence[int]
     """File descriptors that it is given."""
     cgroups: Sequence[Path]
-    """Groups for it to be in; the supervisor removes them afterwards."""
+    """Groups for it to be in; the supervisor removes them afterwards, or its parent where it was killed."""
     status: IO[bytes]
     """Where it tells an `exit-code`, once what it runs has begun and ended."""
 
@@ -56,11 +56,12 @@ class SupervisedChild:
         control: IO[bytes],
         *,
         tailed: IO[bytes] | None,
-        status: IO[bytes] | None = None,
+        wrapping: Wrapping | None = None,
     ) -> None:
         self._process = process
         self._control = control
-        self._status = status
+        self._status = wrapping.status if wrapping else None
+        self._cgroups = wrapping.cgroups if wrapping else ()
         self._stdout = tailed or nonblocking(process.stdout)
         self._stderr = nonblocking(process.stderr)
         self._exited = pidfd(process.pid)
@@ -112,6 +113,9 @@ class SupervisedChild:
         if self._status:
             self._status.close()
             self._status = None
+        for group in self._cgroups:
+            with suppress(OSError):
+                group.rmdir()
         if self._exited is not None:
             os.close(self._exited)
             self._exited = None
@@ -132,7 +136,7 @@ def started(command: Command, *, wrapping: Wrapping | None = None) -> Supervised
         tailed = unless_started.enter_context(output_file(command.cwd)) if command.tail else None
         process = supervise(command, told, wrapping=wrapping, output=tailed)
         unless_started.pop_all()
-    return SupervisedChild(process, control, tailed=tailed, status=wrapping.status if wrapping else None)
+    return SupervisedChild(process, control, tailed=tailed, wrapping=wrapping)
 
 
 def terms(command: Command, wrapping: Wrapping | None) -> tuple[str, ...]:

@@ -268,6 +268,7 @@ def test_when_its_supervisor_is_killed_everything_in_it_goes_too(sandbox: Bubble
         os.kill(int(supervisor), signal.SIGKILL)
         assert eventually(lambda: not marked.alive())
         assert ended(child) == 128 + signal.SIGKILL
+    assert not [group for home in cgroup.homes() for group in home.folder.glob(f"{cgroup.NAME}{os.getpid()}-*")]
 
 
 def test_links_that_it_leaves_lead_nobody_of_the_host_out(marked: Marked, target: Target) -> None:
