@@ -129,7 +129,7 @@ def remove_declared() -> None:
     if asked and not op.get_bind().scalar(text(MENTIONED)):
         op.execute(UNLESS_NEEDED.format(f"DROP FUNCTION IF EXISTS {', '.join(asked)}"))
     op.execute("DELETE FROM worker.created_objects WHERE kind = 'trigger'")
-    op.execute("DELETE FROM worker.created_objects WHERE kind = 'routine' AND to_regprocedure(name) IS NULL")
+    remove("routine", *(name for name in recorded("routine") if absent("function", name)))
     remove("schema", "rls")
 
 
