@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import growth, lifecycle, logs, memory, pickup, recovery, rls, search, throughput
+from bench import growth, lifecycle, logs, memory, pickup, purge, recovery, rls, search, throughput
 from bench.measure import Bench, Row
 from worker.local.servers import servers
 
@@ -22,6 +22,7 @@ BENCHES: Mapping[str, Callable[[Bench], Iterable[Row]]] = {
     "pickup": pickup.measure,
     "growth": growth.measure,
     "lifecycle": lifecycle.measure,
+    "purge": purge.measure,
     "rls": rls.measure,
     "search": search.measure,
     "logs": logs.measure,

@@ -25,8 +25,9 @@ def only(fields: type, changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def rows_changed(session: Session, statement: Update | Delete) -> int:
-    """Carry it out; answers how many rows it concerned."""
-    return cast("int", cast("Any", session.execute(statement)).rowcount)
+    """Carry it out; answers how many rows it concerned. The session holds no objects to be brought up to date."""
+    done = session.execute(statement, execution_options={"synchronize_session": False})
+    return cast("int", cast("Any", done).rowcount)
 
 
 def was_done(session: Session, statement: Update | Delete) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     CTE,
     Column,
     ColumnElement,
+    Delete,
     Table,
     Text,
     and_,
@@ -185,6 +186,17 @@ def place() -> ColumnElement[Any]:
 def materialized(chosen: CTE) -> CTE:
     """A common table expression that is computed once, before what uses it: a LIMIT in it is kept by any plan."""
     return chosen.prefix_with("MATERIALIZED", dialect="postgresql")
+
+
+def some(model: type[Base], which: ColumnElement[bool], *, most: int) -> Delete:
+    """
+    The deletion of up to `most` such rows, in no order, by the places where they lie.
+
+    The places are one array, computed before anything is deleted, so that any plan keeps to the LIMIT.
+    """
+    place = literal_column("ctid", Text)
+    chosen = select(place).select_from(model).where(which).limit(most).scalar_subquery()
+    return delete(model).where(place == any_(func.array(chosen)))
 
 
 def lacking(session: Session, rights: Sequence[Right]) -> list[str]:

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Text, delete, func, literal, select, tuple_
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
 from db.models import MultipartUpload, MultipartUploadPart
-from db.queries.maintenance import SAMPLE, Expired, materialized
+from db.queries.changes import rows_changed
+from db.queries.maintenance import SAMPLE, Expired, materialized, some
 
 START = ("-infinity", "")
 """The place before every upload."""
@@ -45,17 +45,15 @@ def remove_parts(session: Session, uploads: Collection[str], *, most: int) -> in
 
     All uploads at once: where `upload_id` has no index, as on hosted Supabase, it takes one look at the whole table.
     """
-    within = select(MultipartUploadPart.id).where(MultipartUploadPart.upload_id.in_(uploads))
-    chosen = materialized(within.limit(most).cte("chosen"))
-    removed = session.execute(delete(MultipartUploadPart).where(MultipartUploadPart.id.in_(select(chosen.c.id))))
-    return cast("int", cast("Any", removed).rowcount)
+    return rows_changed(session, some(MultipartUploadPart, MultipartUploadPart.upload_id.in_(uploads), most=most))
 
 
-def remove(session: Session, uploads: Collection[str], *, kept: timedelta) -> None:
-    """Remove those of these uploads that are still there, still stale, and locked by nobody."""
+def remove(session: Session, uploads: Collection[str], *, kept: timedelta) -> set[str]:
+    """Remove those of these uploads that are still stale and locked by nobody; answers which."""
     free = select(MultipartUpload.id).where(MultipartUpload.id.in_(uploads), is_stale(kept))
     chosen = materialized(free.with_for_update(skip_locked=True).cte("chosen"))
-    session.execute(delete(MultipartUpload).where(MultipartUpload.id.in_(select(chosen.c.id)), is_stale(kept)))
+    doomed = delete(MultipartUpload).where(MultipartUpload.id.in_(select(chosen.c.id)), is_stale(kept))
+    return set(session.scalars(doomed.returning(MultipartUpload.id)))
 
 
 def remaining(session: Session, uploads: Collection[str]) -> set[str]:

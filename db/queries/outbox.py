@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -11,7 +11,6 @@ from sqlalchemy import (
     and_,
     case,
     delete,
-    exists,
     false,
     func,
     literal,
@@ -24,6 +23,7 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
 from db.models import ChatExportRequest, ChatSession, FileUpload, OrphanedFile, Project, StoredObject, UserProfile
+from db.queries.changes import rows_changed
 from db.queries.maintenance import SAMPLE, Expired
 
 GONE = "gone"
@@ -66,8 +66,7 @@ def forget(session: Session, orphans: Collection[Orphan]) -> int:
     """Strike off those of these whose file the database does not know any more; answers how many."""
     if not orphans:
         return 0
-    gone = session.execute(delete(OrphanedFile).where(_among(orphans), ~_stored()))
-    return cast("int", cast("Any", gone).rowcount)
+    return rows_changed(session, delete(OrphanedFile).where(_among(orphans), ~_stored()))
 
 
 def put_off(session: Session, orphans: Collection[Orphan], *, why: str) -> int:
@@ -80,8 +79,7 @@ def put_off(session: Session, orphans: Collection[Orphan], *, why: str) -> int:
         "not_before": func.now() + func.least(doubled, LONGEST_PAUSE),
         "last_error": why,
     }
-    kept = session.execute(update(OrphanedFile).where(_among(orphans)).values(values))
-    return cast("int", cast("Any", kept).rowcount)
+    return rows_changed(session, update(OrphanedFile).where(_among(orphans)).values(values))
 
 
 def expired(session: Session) -> Expired:
@@ -104,7 +102,7 @@ def verdict() -> ColumnElement[str]:
     written = func.greatest(StoredObject.created_at, StoredObject.updated_at) > OrphanedFile.added_at
     return case(
         (~_stored(), GONE),
-        (exists().where(Project.id == OrphanedFile.project), UNPURGED),
+        (_any(Project.id, Project.id == OrphanedFile.project), UNPURGED),
         (_stored(~_owned()), FOREIGN),
         (_stored(written), NEWER),
         (_named(), NAMED),
@@ -114,7 +112,12 @@ def verdict() -> ColumnElement[str]:
 
 def _stored(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     same = (StoredObject.bucket_id == OrphanedFile.bucket, StoredObject.name == OrphanedFile.name)
-    return exists().where(*same, *conditions)
+    return _any(StoredObject.id, *same, *conditions)
+
+
+def _any(column: Any, *conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Whether there is such a row: as EXISTS, for which a plan may read the whole table to look few rows up."""
+    return select(column).where(*conditions).correlate(OrphanedFile).limit(1).scalar_subquery().is_not(None)
 
 
 def _owned() -> ColumnElement[bool]:
@@ -127,19 +130,13 @@ def _owned() -> ColumnElement[bool]:
 def _named() -> ColumnElement[bool]:
     """Whether any row of the application names the file: an upload of whomever, or a picture or export of the owner."""
     address = func.concat(OrphanedFile.bucket, "/", OrphanedFile.name)
+    name, owner = OrphanedFile.name, OrphanedFile.owner
+    keys = or_(ChatSession.s3_metadata_key == name, ChatSession.s3_messages_key == name)
     return or_(
-        exists().where(FileUpload.file_path == OrphanedFile.name, FileUpload.bucket_name == OrphanedFile.bucket),
-        exists().where(UserProfile.user_id == OrphanedFile.owner, func.strpos(UserProfile.avatar_url, address) > 0),
-        exists().where(
-            ChatSession.user_id == OrphanedFile.owner,
-            or_(
-                ChatSession.s3_metadata_key == OrphanedFile.name,
-                ChatSession.s3_messages_key == OrphanedFile.name,
-            ),
-        ),
-        exists().where(
-            ChatExportRequest.user_id == OrphanedFile.owner, ChatExportRequest.s3_export_key == OrphanedFile.name
-        ),
+        _any(FileUpload.id, FileUpload.file_path == name, FileUpload.bucket_name == OrphanedFile.bucket),
+        _any(UserProfile.id, UserProfile.user_id == owner, func.strpos(UserProfile.avatar_url, address) > 0),
+        _any(ChatSession.id, ChatSession.user_id == owner, keys),
+        _any(ChatExportRequest.id, ChatExportRequest.user_id == owner, ChatExportRequest.s3_export_key == name),
     )
 
 

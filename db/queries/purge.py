@@ -6,14 +6,15 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, Text, delete, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Delete, Text, any_, delete, func, literal, select, tuple_
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import distinct_on, insert
 from sqlalchemy.orm import Session
 
 from db.declared import functions
 from db.models import FileUpload, Fragment, FragmentExecution, Message, OrphanedFile, Project, WorkspaceFile
-from db.queries.maintenance import SAMPLE, Expired, materialized
+from db.queries.changes import rows_changed
+from db.queries.maintenance import SAMPLE, Expired, materialized, some
 
 SOFT_DELETE = "public.soft_delete_project"
 FINDING = f"function:{SOFT_DELETE}"
@@ -71,19 +72,18 @@ def purge(session: Session, projects: Collection[UUID], *, kept: timedelta) -> i
     if not projects:
         return 0
     for model in LEAVES:
-        session.execute(delete(model).where(_below(model, projects)))
+        rows_changed(session, delete(model).where(_below(model, projects)))
     _orphan(session, delete(FileUpload).where(_below(FileUpload, projects)))
-    gone = session.execute(delete(Project).where(Project.id.in_(projects), is_expired(kept)))
-    return cast("int", cast("Any", gone).rowcount)
+    return rows_changed(session, delete(Project).where(Project.id.in_(projects), is_expired(kept)))
 
 
 def nibble(session: Session, project: UUID, *, most: int) -> None:
     """Remove up to `most` of the rows that hang on a project with too many for one transaction; it stays itself."""
     for model in LEAVES:
-        most -= cast("Any", session.execute(_some(model, project, most))).rowcount
+        most -= rows_changed(session, some(model, _below(model, [project]), most=most))
         if most <= 0:
             return
-    _orphan(session, _some(FileUpload, project, most))
+    _orphan(session, some(FileUpload, _below(FileUpload, [project]), most=most))
 
 
 def expired(session: Session, *, kept: timedelta) -> Expired:
@@ -102,18 +102,15 @@ def is_expired(kept: timedelta) -> ColumnElement[bool]:
 
 def _below(model: type[Any], projects: Collection[Any]) -> ColumnElement[bool]:
     if model is FragmentExecution:
-        return FragmentExecution.fragment_id.in_(select(Fragment.id).where(Fragment.project_id.in_(projects)))
+        # An array, since a plan may meet a subquery by reading all executions there are.
+        fragments = select(Fragment.id).where(Fragment.project_id.in_(projects)).correlate(Project).scalar_subquery()
+        return FragmentExecution.fragment_id == any_(func.array(fragments))
     return cast("ColumnElement[bool]", model.project_id.in_(projects))
 
 
 def _count(model: type[Any], most: int) -> ColumnElement[int]:
     rows = select(model.id).where(_below(model, [Project.id])).correlate(Project).limit(most).subquery()
     return select(func.count()).select_from(rows).scalar_subquery()
-
-
-def _some(model: type[Any], project: UUID, most: int) -> Delete:
-    chosen = materialized(select(model.id).where(_below(model, [project])).limit(most).cte("chosen"))
-    return delete(model).where(model.id.in_(select(chosen.c.id)))
 
 
 def _orphan(session: Session, deletion: Delete) -> None:

@@ -60,14 +60,12 @@ class StaleUploads:
         chosen = multipart.stale(session, size, kept=self.kept, after=after or multipart.START)
         if not chosen:
             return Removed(count=0, last=None)
-        session.commit()
-        aborted = self._abort(chosen, first=after is None)
+        aborted = self._abort(session, chosen, first=after is None)
         left = multipart.remaining(session, aborted.ids)  # none where Storage removed the rows itself
         if left and multipart.remove_parts(session, left, most=size * PARTS) == size * PARTS:
             return Removed(count=0, last=after or multipart.START)  # there may be more of them
         if left:
-            multipart.remove(session, left, kept=self.kept)
-            left = multipart.remaining(session, left)
+            left -= multipart.remove(session, left, kept=self.kept)
         over = aborted.away or len(chosen) < size
         return Removed(
             count=len(aborted.ids) - len(left),
@@ -79,7 +77,7 @@ class StaleUploads:
         """Which uploads there are to remove."""
         return multipart.expired(session, kept=self.kept)
 
-    def _abort(self, chosen: Sequence[Stale], *, first: bool) -> Aborted:
+    def _abort(self, session: Session, chosen: Sequence[Stale], *, first: bool) -> Aborted:
         try:
             uploads = storage.uploads(self.settings)
         except StorageRefused as fault:
@@ -88,6 +86,7 @@ class StaleUploads:
             if first:
                 log.warning("uploads.bytes_left", reason=f"Without {PREFIX}S3_ACCESS_KEY_ID only rows are removed.")
             return Aborted(ids=[each.id for each in chosen])
+        session.commit()
         with closing(uploads):
             return abort_all(uploads, chosen)
 

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from db.queries.maintenance import LOCKED
 from tests.support import storage as faults
 from tests.support.auth import policy
 from tests.support.rows import Rows
@@ -197,7 +198,7 @@ def test_an_upload_that_storage_has_locked_is_left(begun: MultipartUploads, engi
         other.exec_driver_sql("SELECT 1 FROM storage.s3_multipart_uploads FOR UPDATE")
         report = swept(s3_region="somewhere")
 
-    assert (report.removed, report.skipped) == (0, {"locked by somebody else": 1})
+    assert (report.removed, report.skipped) == (0, {LOCKED: 1})
     assert begun.there() == stale
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from db.queries import purge
+from db.queries.maintenance import LOCKED
 from db.url import DatabaseUrl
 from tests.support.auth import policy
 from tests.support.projects import EACH, Projects
@@ -92,7 +93,7 @@ def test_one_that_its_owner_is_just_restoring_is_left_to_them(
         report = purged()
         connection.execute("COMMIT")
 
-    assert (report.removed, report.skipped) == (1, {"locked by somebody else": 1})
+    assert (report.removed, report.skipped) == (1, {LOCKED: 1})
     assert projects.there() == {theirs}
     assert ours not in projects.there()
     assert projects.leaves() == EACH
@@ -152,6 +153,15 @@ def test_a_large_project_keeps_its_row_while_any_other_is_left(engine: Engine, p
         assert named + noted == 2 * ROWS, "a name is in its row or in the outbox, never in neither"
 
     assert projects.leaves() == 0
+
+
+def test_the_rows_of_each_project_are_counted_up_to_what_may_be_removed(projects: Projects, engine: Engine) -> None:
+    (small,), (large,) = projects.make(1), projects.make(1, fragments=3, executions=10, uploads=100)
+
+    with Session(engine) as session:
+        counted = purge.weights(session, [small, large], most=20)
+
+    assert counted == {small: EACH, large: 3 + 3 + 21 + 2 + 21}
 
 
 def test_a_batch_of_many_projects_stops_before_there_are_too_many_rows(projects: Projects, engine: Engine) -> None:
