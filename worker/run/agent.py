@@ -131,12 +131,17 @@ class Performance:
                 yield Reach.through(opened)
             finally:
                 self._note()
+                self._tell_refused_hosts()
                 self._opened = None
 
     def _note(self) -> None:
         if self._opened:
             with suppress(DatabaseUnavailable):
                 self._lease.record_usage(self._opened.used().usage())
+
+    def _tell_refused_hosts(self) -> None:
+        if self._opened and (hosts := self._opened.used().refused_hosts):
+            self._journal.say("info", f"It asked for hosts that this worker does not allow: {', '.join(hosts)}.")
 
     def _job(self, folder: Path, reach: Reach) -> Job:
         return Job(
