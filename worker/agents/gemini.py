@@ -11,16 +11,16 @@ LIMITED = "\nPlease wait and try again later. "
 """How it goes on after what the provider said with a status of 429."""
 ATTEMPTS = 4
 """How often it asks a provider that is overloaded; then the task is given back."""
-SETTINGS, SYSTEM = ".gemini/settings.json", ".gemini/system.json"
+SETTINGS = ".gemini/settings.json"
 EDITS = frozenset({"write_file", "replace", "edit"})
 
 
 class Gemini(Cli):
     """
-    Without a terminal it works in trusted folders alone, where a repository may bring settings, hooks and servers.
+    Without a terminal it works in trusted folders alone.
 
-    System settings go before those, but it takes them only from a file of root's that nobody else could replace.
-    Where it refuses ours, what a repository brings runs in the sandbox, as do its tests.
+    Trusted by --skip-trust, for this session and after its settings are read, it takes neither settings nor hooks nor
+    servers of a repository.
     """
 
     name = "gemini"
@@ -42,20 +42,18 @@ class Gemini(Cli):
             {
                 "GEMINI_API_KEY": job.token,
                 "GOOGLE_GEMINI_BASE_URL": job.base_url,
-                "GEMINI_CLI_SYSTEM_SETTINGS_PATH": str(job.home / SYSTEM),
             }
         )
 
     def files(self, job: Job) -> Mapping[str, str]:  # noqa: ARG002 - as the protocol has it
-        """Its settings, as the user's and as the system's."""
+        """Its settings, as the user's."""
         settings = {
             "security": {"auth": {"selectedType": "gemini-api-key"}},
             "hooksConfig": {"enabled": False},
-            "admin": {"mcp": {"enabled": False}, "extensions": {"enabled": False}},
             "privacy": {"usageStatisticsEnabled": False},
             "general": {"maxAttempts": ATTEMPTS, "enableAutoUpdate": False, "enableAutoUpdateNotification": False},
         }
-        return dict.fromkeys((SETTINGS, SYSTEM), json.dumps(settings))
+        return {SETTINGS: json.dumps(settings)}
 
     def parser(self, job: Job) -> "GeminiParser":
         """A fresh parser."""

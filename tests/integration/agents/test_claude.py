@@ -91,6 +91,12 @@ def test_without_our_words_before_it_such_a_prompt_is_success_without_a_turn(run
     assert (seen.code, verdict.ok, verdict.turns, seen.api.asked) == (0, True, 0, [])
 
 
+def test_it_heeds_what_a_repository_says_to_agents(running: Running, repository: Path) -> None:
+    (repository / "CLAUDE.md").write_text("Greet in Latin.\n")
+    seen = running("claude", DONE)
+    assert "Greet in Latin." in json.dumps([asked.body for asked in seen.api.questions])
+
+
 def test_a_repository_takes_neither_the_token_nor_a_hook_nor_a_server(running: Running, repository: Path) -> None:
     thief, mark = ModelApi(DONE), repository.parent / "hooked"
     hook = [{"matcher": "*", "hooks": [{"type": "command", "command": f"touch {mark}"}]}]
