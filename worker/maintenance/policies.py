@@ -13,7 +13,7 @@ from worker.maintenance.files import UNSET, OrphanedFiles
 from worker.maintenance.purge import DeletedProjects
 from worker.maintenance.retention import RetentionPolicy
 from worker.maintenance.storage import CHUNK
-from worker.maintenance.uploads import UPLOADS, StaleUploads
+from worker.maintenance.uploads import StaleUploads
 from worker.run import workspace
 from worker.settings import PREFIX, Settings
 
@@ -57,7 +57,7 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
             batch=StaleUploads(kept=chosen.upload_retention, settings=chosen),
             kept=f"{days(chosen.upload_retention)} after they were begun",
             first=10,
-            largest=UPLOADS,
+            largest=1_000,
             why="Nobody finishes one after so long, and until then its bytes are paid for and its bucket stays.",
         ),
         RetentionPolicy(

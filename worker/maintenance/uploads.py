@@ -20,7 +20,7 @@ from worker.settings import PREFIX, Settings
 log = structlog.get_logger(__name__)
 
 UPLOADS = 50
-"""How many are removed at once: on hosted Supabase each costs a look at all parts there are, for want of an index."""
+"""How many are aborted in one batch, one after the other: so many can be cut short by a signal."""
 PARTS = 100
 """How many rows of parts are removed at most for each upload that a batch is large."""
 
@@ -55,8 +55,8 @@ class StaleUploads:
         return (Right(table="storage.s3_multipart_uploads"), parts)
 
     def remove(self, session: Session, size: int, after: Sequence[str] | None) -> Removed:
-        """Remove up to `size` uploads, and never more than 50; an upload that cannot be aborted stays."""
-        size = min(size, UPLOADS)
+        """Remove up to `size` uploads, no more than 50 over S3; one that cannot be aborted stays."""
+        size = min(size, UPLOADS) if self.settings.s3_access_key_id else size
         chosen = multipart.stale(session, size, kept=self.kept, after=after or multipart.START)
         if not chosen:
             return Removed(count=0, last=None)
