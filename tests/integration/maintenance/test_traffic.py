@@ -189,3 +189,25 @@ def test_a_wait_of_a_second_would_have_been_told(rows: Rows, owner_url: Database
             waiting.result()
 
     assert "still waiting for ShareLock" in waits[0]
+
+
+def test_a_batch_holds_nothing_but_what_it_removes(auth: Auth, rows: Rows, engine: Engine) -> None:
+    """While a deletion goes on, slowed down, every live session among those that the batch looked at can be had."""
+    auth.many(30)
+    made_idle(rows)
+    live = populated(auth, rows)
+    rows.execute(
+        """CREATE FUNCTION public.slowly() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_sleep(0.05); RETURN OLD; END $$"""
+    )
+    rows.execute("CREATE TRIGGER slowly BEFORE DELETE ON auth.sessions FOR EACH ROW EXECUTE FUNCTION public.slowly()")
+    whole = replace(SWEEPS[2], first=1000, largest=1000, transaction=timedelta(seconds=5))
+    with ThreadPoolExecutor(1) as pool:
+        sweeping = pool.submit(carry_out, whole, engine)
+        while not rows.execute("SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep'"):
+            assert not sweeping.done()
+        free = rows.execute("SELECT id FROM auth.sessions FOR UPDATE SKIP LOCKED")
+        assert not sweeping.done()
+
+    assert {row["id"] for row in free} == live
+    assert sweeping.result().removed == 30
