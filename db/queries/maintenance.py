@@ -93,6 +93,8 @@ class RowsOf:
     also: tuple[ColumnElement[bool], ...] = ()
     indexed: bool = True
     """Whether `since` has an index."""
+    asks: tuple[type[Base], ...] = ()
+    """Other tables that `also` asks."""
 
     def remove(self, session: Session, size: int, after: Sequence[str] | None) -> Removed:
         """
@@ -128,13 +130,12 @@ class RowsOf:
     @property
     def rights(self) -> tuple[Right, ...]:
         """What it takes."""
-        return (Right(table=self._table.fullname),)
+        asked = (Right(table=table_of(model).fullname, privileges=("SELECT",)) for model in self.asks)
+        return (Right(table=self._table.fullname), *asked)
 
     @property
     def _table(self) -> Table:
-        table = self.model.__table__
-        assert isinstance(table, Table)  # noqa: S101 - for the type checker
-        return table
+        return table_of(self.model)
 
     @property
     def _since(self) -> Column[Any]:
@@ -176,6 +177,13 @@ class RowsOf:
         columns = [looked.c[column.name] for column in self._order]
         texts = array([cast(column, Text) for column in columns])
         return select(texts).order_by(*(column.desc() for column in columns)).limit(1).scalar_subquery()
+
+
+def table_of(model: type[Base]) -> Table:
+    """The table of a model."""
+    table = model.__table__
+    assert isinstance(table, Table)  # noqa: S101 - for the type checker
+    return table
 
 
 def place() -> ColumnElement[Any]:

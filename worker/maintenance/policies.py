@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy import String, func, literal
+from sqlalchemy import String, func, literal, select
 
 from db.models import AuthSession, RefreshToken, Run, ScheduleSlot, Task
 from db.queries.maintenance import RowsOf
@@ -130,16 +130,26 @@ def inactive_sessions(chosen: Settings) -> RetentionPolicy:
     """
     Sessions that nobody refreshed for as long as one may go without.
 
-    refreshed_at is in UTC without saying so, and NULL until the first refresh.
+    refreshed_at is in UTC without saying so, and NULL until the first refresh; an older GoTrue leaves it NULL then too,
+    and changes tokens alone.
     """
     if (limit := chosen.session_inactivity) is None:
         return switched_off("inactive_sessions", "SESSION_INACTIVITY", why=INACTIVITY)
     kept = limit + chosen.session_grace
     refreshed = func.coalesce(func.timezone("UTC", AuthSession.refreshed_at), AuthSession.created_at)
-    unused = (refreshed < func.now() - kept, AuthSession.updated_at < func.now() - kept)
+    of_session = RefreshToken.session_id == AuthSession.id
+    used = select(RefreshToken.id).where(of_session, RefreshToken.updated_at >= func.now() - kept).exists()
+    unused = (refreshed < func.now() - kept, AuthSession.updated_at < func.now() - kept, ~used)
     return RetentionPolicy(
         name="inactive_sessions",
-        batch=RowsOf(model=AuthSession, since=AuthSession.created_at, kept=kept, also=unused, indexed=False),
+        batch=RowsOf(
+            model=AuthSession,
+            since=AuthSession.created_at,
+            kept=kept,
+            also=unused,
+            indexed=False,
+            asks=(RefreshToken,),
+        ),
         kept=f"{days(chosen.session_grace)} past {days(limit)} without a refresh",
         why=INACTIVITY,
     )

@@ -60,12 +60,15 @@ def test_a_session_goes_when_its_timebox_and_the_grace_are_over(auth: Auth, swep
 
 def test_a_session_goes_when_nobody_refreshed_it_for_too_long(auth: Auth, swept: Swept) -> None:
     auth.session(created=1000, updated=24 + 72.1, refreshed=24 + 72.1)
-    auth.session(created=24 + 72.1, updated=24 + 72.1)  # never refreshed
+    never_refreshed = auth.session(created=24 + 72.1, updated=24 + 72.1)
+    auth.token(never_refreshed, updated=24 + 72.1, revoked=False)
     kept = {
         auth.session(created=1000, updated=24 + 71.9, refreshed=24 + 71.9),
         auth.session(created=1000, updated=1000, refreshed=1),
         auth.session(created=1000, updated=1, refreshed=1000),
+        by_token := auth.session(created=1000, updated=1000),
     }
+    auth.token(by_token, updated=24 + 71.9, revoked=False)
 
     assert swept("inactive_sessions", session_inactivity=timedelta(days=1)).removed == 2
     assert auth.sessions() == kept

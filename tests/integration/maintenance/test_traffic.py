@@ -119,8 +119,8 @@ def test_traffic_goes_on_while_sweeps_overlap(auth: Auth, rows: Rows, owner_url:
     No two users share a session: whatever keeps one from being refreshed is us.
     """
     auth.many(EXPIRED)
-    live = populated(auth, rows)
     idle = made_idle(rows)
+    live = populated(auth, rows)
     gotrue, over = GoTrue(owner_url, waits), Event()
     everybody = [*live, *idle, *list(auth.sessions())[: LIVE // 2]]
     with ThreadPoolExecutor(10) as pool, listening(owner_url, waits) as engine:
@@ -164,6 +164,7 @@ def populated(auth: Auth, rows: Rows) -> set[UUID]:
 
 def made_idle(rows: Rows) -> list[UUID]:
     """Of those that expire some that have no end, and that nobody used for long: a refresh saves one."""
+    rows.execute("UPDATE auth.refresh_tokens SET updated_at = now() - interval '9 days'")
     changed = rows.execute(
         """UPDATE auth.sessions SET not_after = NULL, created_at = now() - interval '1 year',
             updated_at = now() - interval '9 days', refreshed_at = now() - interval '9 days'
