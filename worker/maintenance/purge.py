@@ -16,8 +16,8 @@ from worker.settings import PREFIX
 ROWS = 250
 """How many rows are removed at most for each project that a batch is large."""
 UNSAFE = (
-    f"Any user can put any project into the bin here ({purge.FINDING} of `codingit-worker db check`), so nothing in it "
-    f"is removed. Replace that function, or set {PREFIX}PURGE_DESPITE={purge.FINDING}."
+    "Any user can put any project into the bin, so nothing in it is removed. Replace the function that lets them: "
+    f"codingit-worker db harden {purge.FINDING}, or set {PREFIX}PURGE_DESPITE={purge.FINDING}."
 )
 LEAVES = ("messages", "fragments", "fragment_executions", "workspace_files", "file_uploads")
 
