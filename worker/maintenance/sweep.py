@@ -256,13 +256,14 @@ class Sweep:
 
     def report(self, ended: Ended, batch: Batch, why: str | None) -> Report:
         """What was done, and what is left."""
+        seconds = self.seconds()
         left = self.left(batch) if ended is not Ended.REFUSED else None
         return Report(
             policy=self.policy.name,
             ended=ended,
             removed=self.removed,
             batches=self.batches,
-            seconds=round(self.seconds(), 3),
+            seconds=round(seconds, 3),
             longest=round(self.longest, 3),
             remaining=left.count if left else None,
             oldest=left.oldest if left else None,
