@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -307,6 +308,18 @@ def test_an_answer_that_was_lost_is_known_from_the_database(
 
     assert (report.removed, report.skipped) == (1, {})
     assert projects.outbox() == []
+
+
+def test_two_at_once_do_no_harm(projects: Projects, storage: Storage, emptied: Emptied) -> None:
+    for number in range(150):
+        projects.store(f"file {number}")
+        orphan(projects, f"file {number}")
+    with ThreadPoolExecutor(2) as pool:
+        reports = [each.result(30) for each in [pool.submit(emptied) for _ in range(2)]]
+
+    assert sum(report.removed for report in reports) == 150, reports
+    assert set(storage.deleted.values()) == {1}
+    assert (projects.stored(), projects.outbox()) == (set(), [])
 
 
 def test_each_bucket_is_asked_for_its_own(projects: Projects, storage: Storage, emptied: Emptied) -> None:

@@ -1,6 +1,7 @@
 """Projects that were put into the bin long ago: which go, which stay, and that nothing goes by halves."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -173,6 +174,16 @@ def test_a_batch_of_many_projects_stops_before_there_are_too_many_rows(projects:
     assert done.count == 1
     assert len(projects.there()) == 2
     assert projects.leaves() == 2 * (EACH + ROWS - 3), "the others are whole"
+
+
+def test_two_purges_at_once_share_the_work(projects: Projects, purged: Purged) -> None:
+    projects.make(60, deleted=31)
+    with ThreadPoolExecutor(2) as pool:
+        reports = [each.result(30) for each in [pool.submit(purged, first=2) for _ in range(2)]]
+
+    assert sum(report.removed for report in reports) == 60, reports
+    assert {each for report in reports for each in report.skipped} <= {LOCKED}
+    assert (projects.there(), projects.leaves(), len(projects.outbox())) == (set(), 0, 120)
 
 
 @pytest.mark.parametrize("since", ["-infinity", "4713-01-01 BC", "0001-01-01"])
