@@ -168,7 +168,7 @@ def test_each_limit_cuts_the_run_off_and_saves_what_there_is(
 ) -> None:
     url = remote.repository()
     fleet.dispatcher()
-    fleet.worker(CODINGIT_WALL_LIMIT="6s", CODINGIT_IDLE_LIMIT="1500ms", CODINGIT_OUTPUT_LIMIT="1MB")
+    fleet.worker(CODINGIT_IDLE_LIMIT="1500ms", CODINGIT_OUTPUT_LIMIT="1MB")
     idle = add("rehearse: edit saved.txt kept\nrehearse: hang", repo_url=url)
     flood = add("rehearse: pause 0\nrehearse: print 100000 lines", repo_url=url)
     until(ended(rows, idle, flood), within=40, what=fleet.text())
