@@ -230,6 +230,18 @@ def refusing(name: str) -> Fault:
     return refuse
 
 
+def refusing_upload(upload: str) -> Fault:
+    """Does not take the signature of whatever concerns this upload, as where its key's characters upset that."""
+
+    def refuse(speaker: Speaker) -> bool:
+        if upload not in speaker.path:
+            return True
+        speaker.xml(403, "SignatureDoesNotMatch")
+        return False
+
+    return refuse
+
+
 @contextmanager
 def storage_of(url: DatabaseUrl) -> Iterator[Storage]:
     """The server, answering until the block is left."""

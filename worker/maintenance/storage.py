@@ -23,8 +23,8 @@ LONGEST = 16 * 2**20
 """Bytes of an answer; each deleted file comes back as its row."""
 SAID = 200
 """Characters that are shown of what a server said."""
-KEY_FAULTS = ("jwt", "unauthorized", "invalid api key", "signature", "access denied", "accessdenied")
-"""What Storage says of a key that it does not take, often as HTTP 400."""
+KEY_FAULTS = ("jwt", "jws", "unauthorized", "api key", "signature", "accessdenied")
+"""Of these one is in what Storage calls the fault when it does not take a key, often as HTTP 400."""
 S3_KEY_FAULTS = frozenset(
     {"AccessDenied", "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "401", "403"}
 )
@@ -101,7 +101,7 @@ class Files:
         try:
             with self._client.stream("DELETE", place, json={"prefixes": names}) as response:
                 body = whole(response, self._patience)
-        except httpx.TransportError as fault:
+        except httpx.RequestError as fault:
             raise StorageUnavailable(f"Storage does not answer: {str(fault) or type(fault).__name__}.") from fault
         judge(response, parsed(body), said=shown(body, self._key))
 
@@ -242,7 +242,8 @@ def judge(response: httpx.Response, answer: Any, *, said: str) -> None:
         return  # Storage's own, of a bucket; a gateway's tells of a wrong address
     if response.is_server_error or status in {408, 429, *range(500, 600)}:
         raise StorageUnavailable(f"Storage answers {response.status_code}: {said}")
-    if status in {401, 403} or any(word in said.lower() for word in KEY_FAULTS):
+    called = f"{told.get('error')} {told.get('code')}".lower()  # never the message, in which users' names of files are
+    if status in {401, 403} or any(word in called for word in KEY_FAULTS):
         raise StorageRefused(f"Storage does not take {PREFIX}SUPABASE_KEY: {said}")
     if response.is_client_error and told and status != httpx.codes.NOT_FOUND:
         raise NotTaken(f"Storage answers {status}: {said}")

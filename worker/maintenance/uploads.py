@@ -24,6 +24,9 @@ UPLOADS = 50
 PARTS = 100
 """How many rows of parts are removed at most for each upload that a batch is large."""
 
+AWAY = "S3 does not answer"
+UNTAKEN = "S3 would not abort it"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Aborted:
@@ -96,21 +99,23 @@ def abort_all(uploads: Uploads, chosen: Sequence[Stale]) -> Aborted:
     Abort them one after the other, as far as S3 answers.
 
     Raises:
-        Refused: S3 takes nothing from us.
+        Refused: S3 takes our key for none of them. For some it may not, as where a key's characters upset a signature.
     """
     ids: list[str] = []
     skipped: Counter[str] = Counter()
+    refused: StorageRefused | None = None
     for each in chosen:
         try:
             uploads.abort(Upload(id=each.id, bucket=each.bucket, key=each.key))
             ids.append(each.id)
-        except NotTaken as fault:
+        except (NotTaken, StorageRefused) as fault:
             log.warning("upload.kept", upload=each.id, reason=str(fault))
-            skipped["S3 would not abort it"] += 1
+            skipped[UNTAKEN] += 1
+            refused = fault if isinstance(fault, StorageRefused) else refused
         except StorageUnavailable as fault:
             log.warning("storage.unavailable", reason=str(fault))
-            skipped["S3 does not answer"] += len(chosen) - len(ids) - skipped.total()
+            skipped[AWAY] += len(chosen) - len(ids) - skipped.total()
             return Aborted(ids=ids, skipped=skipped, away=True)
-        except StorageRefused as fault:
-            raise Refused(str(fault)) from fault
+    if refused and not ids:
+        raise Refused(str(refused)) from refused
     return Aborted(ids=ids, skipped=skipped)

@@ -17,7 +17,7 @@ from tests.support.rows import Rows
 from tests.support.storage import ACCESS_KEY, ACCESS_SECRET, REGION, Fault, Storage
 from worker.maintenance import sweep
 from worker.maintenance.sweep import Bounds, Ended, Report
-from worker.maintenance.uploads import PARTS, UPLOADS, StaleUploads
+from worker.maintenance.uploads import AWAY, PARTS, UNTAKEN, UPLOADS, StaleUploads
 from worker.settings import Settings
 
 KEPT = timedelta(days=7)
@@ -119,7 +119,7 @@ def test_an_outage_leaves_rows_and_parts(begun: MultipartUploads, storage: Stora
 
     report = swept()
 
-    assert (report.removed, report.skipped) == (0, {"S3 does not answer": 3})
+    assert (report.removed, report.skipped) == (0, {AWAY: 3})
     assert (begun.there(), begun.parts()) == (stale, 6)
     storage.always = None
     assert swept().removed == 3
@@ -133,7 +133,7 @@ def test_what_was_aborted_before_an_outage_is_settled(begun: MultipartUploads, s
 
     report = swept()
 
-    assert (report.removed, report.skipped) == (1, {"S3 does not answer": 3})
+    assert (report.removed, report.skipped) == (1, {AWAY: 3})
     assert begun.parts() == 6
 
 
@@ -161,7 +161,20 @@ def test_one_that_cannot_be_aborted_does_not_stand_in_the_way(
 
     report = swept(first=1, **keys(storage))
 
-    assert (report.removed, report.skipped) == (2, {"S3 would not abort it": 1})
+    assert (report.removed, report.skipped) == (2, {UNTAKEN: 1})
+    assert begun.there() == odd
+
+
+def test_a_signature_that_fails_for_one_alone_does_not_stand_in_the_way(
+    begun: MultipartUploads, storage: Storage, swept: Swept
+) -> None:
+    odd = begun.begin(1, days=9)
+    begun.begin(2, days=8)
+    storage.always = faults.refusing_upload(*odd)
+
+    report = swept()
+
+    assert (report.ended, report.removed, report.skipped) == (Ended.DONE, 2, {UNTAKEN: 1})
     assert begun.there() == odd
 
 

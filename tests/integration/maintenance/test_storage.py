@@ -155,16 +155,18 @@ def test_an_expired_key_is_told_once_and_without_the_key(storage: Storage, files
     assert len(storage.requests) == 1
 
 
+@pytest.mark.parametrize("odd", ["e", "jwt signature, unauthorized"])
 def test_one_name_that_is_refused_does_not_stand_in_the_way_of_others(
-    storage: Storage, files: Files, rows: Rows
+    storage: Storage, files: Files, rows: Rows, odd: str
 ) -> None:
-    stored(rows, *"abcdefgh")
-    storage.always = faults.refusing("e")
+    names = ["a", "b", "c", odd, "d", "f", "g"]
+    stored(rows, *names)
+    storage.always = faults.refusing(odd)
 
-    refused = files.delete(BUCKET, list("abcdefgh"))
+    refused = files.delete(BUCKET, names)
 
-    assert refused == {"e": "Storage answers 400: Invalid key: e"}
-    assert remaining(rows) == ["e"]
+    assert refused == {odd: f"Storage answers 400: Invalid key: {odd}"}
+    assert remaining(rows) == [odd]
 
 
 def test_an_upload_is_aborted_by_its_signed_name(storage: Storage, s3: Uploads, rows: Rows) -> None:
