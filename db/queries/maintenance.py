@@ -1,6 +1,6 @@
 """Removing what is expired: rows of one table in batches, what would be removed, and the rights that it takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ from sqlalchemy import (
     text,
     tuple_,
 )
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from db.models import Base
@@ -194,6 +194,12 @@ def place() -> ColumnElement[Any]:
 def materialized(chosen: CTE) -> CTE:
     """A common table expression that is computed once, before what uses it: a LIMIT in it is kept by any plan."""
     return chosen.prefix_with("MATERIALIZED", dialect="postgresql")
+
+
+def among(column: Any, values: Collection[Any]) -> ColumnElement[bool]:
+    """Whether the column has one of these values: as IN, with one parameter for all of them."""
+    found: ColumnElement[bool] = column == any_(literal(list(values), ARRAY(column.type)))
+    return found
 
 
 def some(model: type[Base], which: ColumnElement[bool], *, most: int) -> Delete:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.models import MultipartUpload, MultipartUploadPart
 from db.queries.changes import rows_changed
-from db.queries.maintenance import SAMPLE, Expired, materialized, some
+from db.queries.maintenance import SAMPLE, Expired, among, materialized, some
 
 START = ("-infinity", "")
 """The place before every upload."""
@@ -45,12 +45,12 @@ def remove_parts(session: Session, uploads: Collection[str], *, most: int) -> in
 
     All uploads at once: where `upload_id` has no index, as on hosted Supabase, it takes one look at the whole table.
     """
-    return rows_changed(session, some(MultipartUploadPart, MultipartUploadPart.upload_id.in_(uploads), most=most))
+    return rows_changed(session, some(MultipartUploadPart, among(MultipartUploadPart.upload_id, uploads), most=most))
 
 
 def remove(session: Session, uploads: Collection[str], *, kept: timedelta) -> set[str]:
     """Remove those of these uploads that are still stale and locked by nobody; answers which."""
-    free = select(MultipartUpload.id).where(MultipartUpload.id.in_(uploads), is_stale(kept))
+    free = select(MultipartUpload.id).where(among(MultipartUpload.id, uploads), is_stale(kept))
     chosen = materialized(free.with_for_update(skip_locked=True).cte("chosen"))
     doomed = delete(MultipartUpload).where(MultipartUpload.id.in_(select(chosen.c.id)), is_stale(kept))
     return set(session.scalars(doomed.returning(MultipartUpload.id)))
@@ -58,7 +58,7 @@ def remove(session: Session, uploads: Collection[str], *, kept: timedelta) -> se
 
 def remaining(session: Session, uploads: Collection[str]) -> set[str]:
     """Those of these uploads that still have a row."""
-    return set(session.scalars(select(MultipartUpload.id).where(MultipartUpload.id.in_(uploads))))
+    return set(session.scalars(select(MultipartUpload.id).where(among(MultipartUpload.id, uploads))))
 
 
 def expired(session: Session, *, kept: timedelta) -> Expired:

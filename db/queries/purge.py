@@ -6,15 +6,15 @@ from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Delete, Text, any_, delete, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Delete, Text, Uuid, any_, delete, func, literal, select, tuple_
 from sqlalchemy import cast as sql_cast
-from sqlalchemy.dialects.postgresql import distinct_on, insert
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on, insert
 from sqlalchemy.orm import Session
 
 from db.declared import functions
 from db.models import FileUpload, Fragment, FragmentExecution, Message, OrphanedFile, Project, WorkspaceFile
 from db.queries.changes import rows_changed
-from db.queries.maintenance import SAMPLE, Expired, materialized, some
+from db.queries.maintenance import SAMPLE, Expired, among, materialized, some
 
 SOFT_DELETE = "public.soft_delete_project"
 FINDING = f"function:{SOFT_DELETE}"
@@ -63,7 +63,7 @@ def hold(session: Session, size: int, *, kept: timedelta, after: Sequence[str]) 
 def weights(session: Session, projects: Collection[UUID], *, most: int) -> dict[UUID, int]:
     """How many rows hang on each of these projects; in each table no more are counted than `most` and one."""
     rows = sum((_count(model, most + 1) for model in (*LEAVES, FileUpload)), start=literal(0))
-    counted = select(Project.id, rows.label("rows")).where(Project.id.in_(projects))
+    counted = select(Project.id, rows.label("rows")).where(among(Project.id, projects))
     return {row.id: row.rows for row in session.execute(counted)}
 
 
@@ -71,19 +71,21 @@ def purge(session: Session, projects: Collection[UUID], *, kept: timedelta) -> i
     """Remove these projects, locked before, and all that hangs on them; their files are then in the outbox."""
     if not projects:
         return 0
+    these = any_(literal(list(projects), ARRAY(Uuid)))
     for model in LEAVES:
-        rows_changed(session, delete(model).where(_below(model, projects)))
-    _orphan(session, delete(FileUpload).where(_below(FileUpload, projects)))
-    return rows_changed(session, delete(Project).where(Project.id.in_(projects), is_expired(kept)))
+        rows_changed(session, delete(model).where(_below(model, these)))
+    _orphan(session, delete(FileUpload).where(_below(FileUpload, these)))
+    return rows_changed(session, delete(Project).where(among(Project.id, projects), is_expired(kept)))
 
 
 def nibble(session: Session, project: UUID, *, most: int) -> None:
     """Remove up to `most` of the rows that hang on a project with too many for one transaction; it stays itself."""
+    this = literal(project, Uuid)
     for model in LEAVES:
-        most -= rows_changed(session, some(model, _below(model, [project]), most=most))
+        most -= rows_changed(session, some(model, _below(model, this), most=most))
         if most <= 0:
             return
-    _orphan(session, some(FileUpload, _below(FileUpload, [project]), most=most))
+    _orphan(session, some(FileUpload, _below(FileUpload, this), most=most))
 
 
 def expired(session: Session, *, kept: timedelta) -> Expired:
@@ -100,16 +102,16 @@ def is_expired(kept: timedelta) -> ColumnElement[bool]:
     return Project.deleted_at < func.now() - kept
 
 
-def _below(model: type[Any], projects: Collection[Any]) -> ColumnElement[bool]:
+def _below(model: type[Any], projects: ColumnElement[Any]) -> ColumnElement[bool]:
     if model is FragmentExecution:
         # An array, since a plan may meet a subquery by reading all executions there are.
-        fragments = select(Fragment.id).where(Fragment.project_id.in_(projects)).correlate(Project).scalar_subquery()
+        fragments = select(Fragment.id).where(Fragment.project_id == projects).correlate(Project).scalar_subquery()
         return FragmentExecution.fragment_id == any_(func.array(fragments))
-    return cast("ColumnElement[bool]", model.project_id.in_(projects))
+    return cast("ColumnElement[bool]", model.project_id == projects)
 
 
 def _count(model: type[Any], most: int) -> ColumnElement[int]:
-    rows = select(model.id).where(_below(model, [Project.id])).correlate(Project).limit(most).subquery()
+    rows = select(model.id).where(_below(model, cast("Any", Project.id))).correlate(Project).limit(most).subquery()
     return select(func.count()).select_from(rows).scalar_subquery()
 
 
