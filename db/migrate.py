@@ -139,7 +139,6 @@ def _exclusive(url: DatabaseUrl) -> Iterator[Connection]:
             time.sleep(0.2)
         for limit in TIMEOUTS:
             connection.execute(text(limit))
-        connection.execute(text("CREATE SCHEMA IF NOT EXISTS worker"))
         connection.commit()
         yield connection
 

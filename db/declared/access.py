@@ -262,9 +262,6 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     ),
 }
 
-SEQUENCES: Mapping[str, str] = {"public.code_embeddings_id_seq": "public.code_embeddings"}
-"""Sequences by the table that draws from them: who may insert may draw. An identity column asks for no such right."""
-
 CALLERS: Mapping[str, tuple[Role, ...]] = {
     "auth.cleanup_expired_sessions": ("service_role",),
     "auth.revoke_user_sessions": ("authenticated", "service_role"),

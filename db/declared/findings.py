@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy import Connection, text
 
 from db.declared import functions, rights, schema, triggers
-from db.declared.access import RULES, SEQUENCES
+from db.declared.access import RULES
 from db.declared.finding import Finding
 from db.declared.install import Made, made_by_us, takes_functions, welcome
 from db.declared.triggers import TRIGGERS
@@ -52,9 +52,9 @@ def differing_functions(connection: Connection, made: Made) -> Iterator[Finding]
 def differing_rights(connection: Connection, made: Made) -> Iterator[Finding]:
     """Tables whose policies or rights are not as declared, whoever made them."""
     has = rights.found(connection)
-    for relation in (*RULES, *SEQUENCES):
-        if relation.startswith("public.") or ("table", relation) in made:
-            yield from rights.differences(has, relation)
+    for table in RULES:
+        if table.startswith("public.") or ("table", table) in made:
+            yield from rights.differences(has, table)
 
 
 def differing_triggers(connection: Connection, made: Made) -> Iterator[Finding]:

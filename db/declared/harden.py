@@ -33,7 +33,7 @@ def mended(connection: Connection, chosen: Iterable[Finding]) -> Iterator[Outcom
 def refusal(connection: Connection, finding: Finding) -> str | None:
     """Mend one; why it could not be done."""
     if not finding.statements:
-        return "No statement mends this."
+        return f"No statement mends this. {finding.sentence}"
     driver = connection.connection.driver_connection
     assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the type checker
     driver.autocommit = True

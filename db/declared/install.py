@@ -8,7 +8,7 @@ import psycopg
 from sqlalchemy import Connection, text
 
 from db.declared import functions, rights, triggers
-from db.declared.access import RULES, SEQUENCES
+from db.declared.access import RULES
 from db.declared.finding import Finding
 from db.declared.functions import Function
 from db.declared.rights import Policy
@@ -19,6 +19,10 @@ Made = frozenset[tuple[str, str]]
 
 SUPERSEDED = frozenset({"Users can manage their own tasks", "Users can view own user data"})
 """Policies of ours by the names that the first migrations gave them."""
+MARK = "What policies and functions of codingit-worker ask about their caller."
+"""The comment by which we know our schema again."""
+MARKED = text("SELECT obj_description(to_regnamespace('rls'), 'pg_namespace')")
+KEPT = text("SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'rls'::regnamespace")
 ACCOUNT = ("user_profiles", "user_preferences", "user_security_settings", "user_chat_analytics")
 """Where every user has a row."""
 
@@ -41,9 +45,18 @@ def install(connection: Connection) -> None:
 
 
 def make_schema(connection: Connection) -> None:
-    """Schema `rls`, which nobody but our own functions and policies names."""
+    """
+    Schema `rls`, which nobody but our own functions and policies names.
+
+    A downgrade leaves it where something hardened asks its functions; then it is ours again, with them.
+    """
     if connection.scalar(text("SELECT to_regnamespace('rls') IS NULL")):
-        carry_out(connection, ["CREATE SCHEMA rls"], recorded=("schema", "rls"))
+        statements = ["CREATE SCHEMA rls", f"COMMENT ON SCHEMA rls IS '{MARK}'"]
+        carry_out(connection, statements, recorded=("schema", "rls"))
+    elif ("schema", "rls") not in made_by_us(connection) and connection.scalar(MARKED) == MARK:
+        for signature in connection.scalars(KEPT).all():
+            carry_out(connection, [], recorded=("routine", signature))
+        carry_out(connection, [], recorded=("schema", "rls"))
 
 
 def differing_functions(connection: Connection) -> list[tuple[Function, Finding]]:
@@ -72,9 +85,8 @@ def differing_rights(connection: Connection) -> list[Finding]:
     ours = {
         table: frozenset(each for each in policies if is_ours(table, each)) for table, policies in has.policies.items()
     }
-    relations = [table for table in RULES if ("table", table) in made]
-    relations += [sequence for sequence, table in SEQUENCES.items() if ("table", table) in made]
-    return [finding for each in relations for finding in rights.differences(replace(has, policies=ours), each)]
+    tables = [table for table in RULES if ("table", table) in made]
+    return [finding for each in tables for finding in rights.differences(replace(has, policies=ours), each)]
 
 
 def is_ours(table: str, policy: Policy) -> bool:

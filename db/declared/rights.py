@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, text
 
-from db.declared.access import ACTIONS, RULES, SEQUENCES, WATCHED, Rule
+from db.declared.access import ACTIONS, RULES, WATCHED, Rule
 from db.declared.finding import Finding
 from db.declared.functions import one_line
 
@@ -20,7 +20,14 @@ POLICIES = text("""
     FROM pg_policy p
 """)
 SECURED = text("SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p') AND relrowsecurity")
-RELATIONS = text("SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p', 'S')")
+TABLES = text("SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p')")
+SEQUENCES = text("""
+    SELECT d.refobjid::regclass::text AS drawing, d.objid::regclass::text AS name, d.deptype = 'i' AS identity
+    FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
+    WHERE c.relkind = 'S' AND d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+        AND d.deptype IN ('a', 'i')
+    ORDER BY 2
+""")
 GRANTS = text("""
     SELECT g.relation::regclass::text AS relation, g.column_name, g.privilege,
         CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END AS grantee
@@ -56,10 +63,19 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sequence:
+    """One that a table's column draws from; an identity column asks for no right to it."""
+
+    name: str
+    identity: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """What a database has of all this, by relation."""
 
-    relations: frozenset[str]
+    tables: frozenset[str]
+    sequences: Mapping[str, tuple[Sequence, ...]]
     secured: frozenset[str]
     policies: Mapping[str, frozenset[Policy]]
     grants: Mapping[str, frozenset[Grant]]
@@ -82,24 +98,36 @@ def found(connection: Connection) -> Found:
     grants: dict[str, set[Grant]] = defaultdict(set)
     for row in connection.execute(GRANTS):
         grants[row.relation].add(Grant(grantee=row.grantee, privilege=row.privilege, column=row.column_name))
+    sequences: dict[str, tuple[Sequence, ...]] = defaultdict(tuple)
+    for row in connection.execute(SEQUENCES):
+        sequences[row.drawing] += (Sequence(name=row.name, identity=row.identity),)
     return Found(
-        relations=frozenset(connection.scalars(RELATIONS)),
+        tables=frozenset(connection.scalars(TABLES)),
+        sequences=sequences,
         secured=frozenset(connection.scalars(SECURED)),
         policies={relation: frozenset(each) for relation, each in policies.items()},
         grants={relation: frozenset(each) for relation, each in grants.items()},
     )
 
 
-def differences(has: Found, relation: str) -> Iterator[Finding]:
-    """How one table, or a sequence that one draws from, differs from what is declared; nothing where it is absent."""
-    if relation not in has.relations:
+def differences(has: Found, table: str) -> Iterator[Finding]:
+    """How a table, and what it draws from, differ from what is declared; nothing where it is absent."""
+    if table not in has.tables:
         return
-    if relation in RULES:
-        yield from policy_difference(has, relation)
+    yield from policy_difference(has, table)
+    yield from rights_difference(has, table, "TABLE", wanted_grants(table))
+    for sequence in has.sequences.get(table, ()):
+        wanted = frozenset() if sequence.identity else wanted_draws(table)
+        yield from rights_difference(has, sequence.name, "SEQUENCE", wanted)
+
+
+def rights_difference(has: Found, relation: str, kind: str, wanted: frozenset[Grant]) -> Iterator[Finding]:
+    """Whether those roles that we watch have just these rights."""
     granted = frozenset(each for each in has.grants.get(relation, ()) if each.grantee in WATCHED)
-    if granted != wanted_grants(relation):
-        sentence = f"Roles have other rights on {relation} than are meant: {told(granted, wanted_grants(relation))}."
-        yield Finding(name=f"rights:{relation}", sentence=sentence, statements=tuple(granting(relation)))
+    if granted != wanted:
+        sentence = f"Roles have other rights on {relation} than are meant: {told(granted, wanted)}."
+        statements = tuple(granting(f"{kind} {relation}", wanted))
+        yield Finding(name=f"rights:{relation}", sentence=sentence, statements=statements)
 
 
 def policy_difference(has: Found, table: str) -> Iterator[Finding]:
@@ -107,7 +135,7 @@ def policy_difference(has: Found, table: str) -> Iterator[Finding]:
     existing = has.policies.get(table, frozenset())
     wanted = frozenset(policy(rule) for rule in RULES[table])
     statements = [
-        *(f'DROP POLICY "{each.name}" ON {table}' for each in sorted(existing - wanted, key=lambda p: p.name))
+        *(f"DROP POLICY {quoted(each.name)} ON {table}" for each in sorted(existing - wanted, key=lambda p: p.name))
     ]
     statements += [creating(table, rule) for rule in RULES[table] if policy(rule) not in existing]
     if table not in has.secured:
@@ -115,6 +143,11 @@ def policy_difference(has: Found, table: str) -> Iterator[Finding]:
     if statements:
         sentence = f"Row level security of {table} is not what this release expects."
         yield Finding(name=f"policies:{table}", sentence=sentence, statements=tuple(statements))
+
+
+def quoted(name: str) -> str:
+    """A name of anybody's, as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def policy(rule: Rule) -> Policy:
@@ -131,26 +164,28 @@ def creating(table: str, rule: Rule) -> str:
     return f"CREATE POLICY {rule.name} ON {table} FOR {rule.action} TO {rule.role}{using}{check}"
 
 
-def wanted_grants(relation: str) -> frozenset[Grant]:
+def wanted_grants(table: str) -> frozenset[Grant]:
     """The rights without which the rules would be idle, and no others."""
-    if relation in SEQUENCES:
-        drawing = (grant.grantee for grant in wanted_grants(SEQUENCES[relation]) if grant.privilege == "INSERT")
-        return frozenset(Grant(grantee=role, privilege="USAGE") for role in drawing)
     return frozenset(
         Grant(grantee=rule.role, privilege=action, column=column)
-        for rule in RULES[relation]
+        for rule in RULES[table]
         for action in (ACTIONS if rule.action == "ALL" else (rule.action,))
         for column in (rule.columns or ("",))
     )
 
 
-def granting(relation: str) -> Iterator[str]:
-    """Statements after which those roles that we watch have the rights that are meant."""
-    kind = "SEQUENCE" if relation in SEQUENCES else "TABLE"
-    yield f"REVOKE ALL ON {kind} {relation} FROM {', '.join(WATCHED)}"
+def wanted_draws(table: str) -> frozenset[Grant]:
+    """Who may insert may draw the row's number."""
+    drawing = (grant.grantee for grant in wanted_grants(table) if grant.privilege == "INSERT")
+    return frozenset(Grant(grantee=role, privilege="USAGE") for role in drawing)
+
+
+def granting(thing: str, wanted: frozenset[Grant]) -> Iterator[str]:
+    """Statements after which those roles that we watch have these rights."""
+    yield f"REVOKE ALL ON {thing} FROM {', '.join(WATCHED)}"
     for role in WATCHED:
-        if rights := ", ".join(listed(grant for grant in wanted_grants(relation) if grant.grantee == role)):
-            yield f"GRANT {rights} ON {kind} {relation} TO {role}"
+        if rights := ", ".join(listed(grant for grant in wanted if grant.grantee == role)):
+            yield f"GRANT {rights} ON {thing} TO {role}"
 
 
 def listed(grants: Iterable[Grant]) -> Iterator[str]:

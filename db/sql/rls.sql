@@ -9,14 +9,17 @@ language sql stable security definer set search_path = '' as $$
     where m.user_id = (select auth.uid()) and (my_teams.roles is null or m.role = any (my_teams.roles))
 $$;
 
--- is_service: whether nobody is signed in and the role is neither anon nor authenticated: the service, or the owner.
--- Definer functions change current_user but neither the session's user nor the role it has set. The authenticator is
--- nobody until it sets a role.
+-- is_service: whether nobody is signed in and the role is the service's, or has its rights, or is our owner. Any other
+-- role is a user's, whatever it is called: one that inherits from authenticated, say, or an authenticator that has not
+-- become anybody yet. Definer functions change current_user but neither the session's user nor the role it has set.
 create or replace function rls.is_service() returns boolean
 language sql stable set search_path = '' as $$
-    select auth.uid() is null and
-        case current_setting('role') when 'none' then session_user::text else current_setting('role') end
-        not in ('anon', 'authenticated', 'authenticator')
+    select auth.uid() is null and (
+        coalesce(pg_has_role(caller.name, to_regrole('service_role'), 'USAGE'), false)
+        or pg_has_role(caller.name, (select n.nspowner from pg_namespace n where n.nspname = 'rls'), 'USAGE')
+    )
+    from (select case current_setting('role') when 'none' then session_user else current_setting('role')::name end)
+        as caller (name)
 $$;
 
 -- may_act_for: whether the caller is this user, or the service. False for NULL unless it is the service.

@@ -93,6 +93,19 @@ def test_supabase_without_the_applications_tables(pristine: DatabaseUrl) -> None
     serves_tasks(pristine).close()
 
 
+def test_no_sequence_is_open_to_users_for_the_defaults_that_supabase_gives(pristine: DatabaseUrl) -> None:
+    """One who may call setval makes every insert of everybody fail."""
+    owner = beds.supabase(pristine)
+    migrate.upgrade(owner)
+    with psycopg.connect(owner.libpq) as connection:
+        drawn = connection.execute(
+            """SELECT oid::regclass::text, role FROM pg_class, unnest(ARRAY['anon', 'authenticated']) AS role
+            WHERE relkind = 'S' AND relnamespace = 'public'::regnamespace
+            AND has_sequence_privilege(role, oid, 'UPDATE, SELECT')"""
+        )
+        assert drawn.fetchall() == []
+
+
 def test_what_was_made_on_supabase_goes_again(pristine: DatabaseUrl) -> None:
     owner = beds.supabase(pristine)
     before = theirs(owner, "auth", "storage", "public"), roles(owner)

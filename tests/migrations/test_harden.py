@@ -10,6 +10,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
 from db import migrate
+from db.declared import functions
 from db.engine import engine
 from db.url import DatabaseUrl
 from tests.migrations.test_adoption import contents, on_a_plain_server, on_supabase, theirs, with_a_status_of_text
@@ -177,7 +178,40 @@ def test_what_no_statement_mends_is_refused(adopted: DatabaseUrl, rows: Rows) ->
     rows.execute("ALTER TABLE public.tasks DISABLE TRIGGER worker_ring_for_pending")
 
     [outcome] = migrate.harden(adopted, ["worker:trigger"])
-    assert outcome.refusal == "No statement mends this."
+    assert outcome.refusal == "No statement mends this. Changed since the last upgrade: trigger"
+
+
+def test_a_database_that_was_never_upgraded_is_told_so_and_left_alone(pristine: DatabaseUrl) -> None:
+    owner = on_a_plain_server(pristine)
+    [outcome] = migrate.harden(owner)
+
+    assert outcome.refusal
+    assert "Run: codingit-worker db upgrade" in outcome.refusal
+    rows = Rows(pristine)
+    assert rows.execute("SELECT to_regnamespace('worker') AS ours") == [{"ours": None}]
+    rows.close()
+
+
+def test_what_a_downgrade_left_for_hardened_policies_is_ours_again_after_an_upgrade(adopted: DatabaseUrl) -> None:
+    list(migrate.harden(adopted, ["policies:public.teams", "function:public.soft_delete_project"]))
+    migrate.downgrade(adopted, "base")
+    with psycopg.connect(adopted.libpq) as connection:  # an older release's
+        connection.execute(
+            """CREATE OR REPLACE FUNCTION rls.is_service() RETURNS boolean LANGUAGE sql STABLE SET search_path = ''
+            RETURN false"""
+        )
+    migrate.upgrade(adopted)
+
+    assert "function:rls.is_service" not in names(adopted)
+    assert ("schema", "rls") in recorded(adopted)
+    assert {name.partition("(")[0] for _, name in recorded(adopted) if name.startswith("rls.")} == {
+        name for name in functions.declared() if name.startswith("rls.")
+    }
+
+
+def recorded(url: DatabaseUrl) -> set[tuple[str, str]]:
+    with psycopg.connect(url.libpq) as connection:
+        return set(connection.execute("SELECT kind, name FROM worker.created_objects").fetchall())
 
 
 def test_check_says_what_differs_and_what_would_mend_it(typed: Typed) -> None:

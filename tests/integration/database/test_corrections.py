@@ -132,6 +132,36 @@ def test_the_service_may_act_for_everyone(rows: Rows, app: App, stranger: UUID) 
     assert rows.execute("SELECT true FROM public.projects WHERE deleted_at IS NOT NULL")
 
 
+@pytest.mark.parametrize("attributes", ["INHERIT", "NOINHERIT"])
+def test_a_role_of_users_is_not_the_service_whatever_its_name_and_before_it_became_anybody(
+    rows: Rows, app: App, stranger: UUID, attributes: LiteralString
+) -> None:
+    """Another authenticator than Supabase's, that may call what users may: nobody is signed in, and it is no user."""
+    theirs, role = project(rows, stranger), f"web_{uuid4().hex}"
+    rows.connection.execute(f"CREATE ROLE {role} {attributes}; GRANT anon, authenticated TO {role}".encode())
+    rows.connection.execute(f"GRANT EXECUTE ON FUNCTION public.soft_delete_project TO {role}".encode())
+    try:
+        with pytest.raises(DENIED, match="not yours, or there is no such thing"):
+            app.sign_in(None, role=role).call("SELECT public.soft_delete_project(%s)", theirs)
+    finally:
+        app.rows.execute("RESET ROLE")
+        rows.connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+
+def test_an_owner_who_is_no_superuser_may_act_for_everyone(rows: Rows, app: App, stranger: UUID) -> None:
+    """Supabase's `postgres`, which functions of schema rls belong to."""
+    theirs, role = project(rows, stranger), f"owner_{uuid4().hex}"
+    rows.connection.execute(f"CREATE ROLE {role}; ALTER SCHEMA rls OWNER TO {role}".encode())
+    rows.connection.execute(f"GRANT EXECUTE ON FUNCTION public.soft_delete_project TO {role}".encode())
+    try:
+        assert app.sign_in(None, role=role).call("SELECT public.soft_delete_project(%s)", theirs)
+    finally:
+        app.rows.execute("RESET ROLE")
+        rows.connection.execute(
+            f"ALTER SCHEMA rls OWNER TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}".encode()
+        )
+
+
 # Usage
 
 
