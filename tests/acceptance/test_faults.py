@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,7 +113,8 @@ def to_every_process(worker: subprocess.Popen[bytes]) -> None:
     for pid in found:
         found += [child for child, parent in tree.items() if parent == pid]
     for pid in found:
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):  # ended by the signal to another
+            os.kill(pid, signal.SIGTERM)
 
 
 @pytest.mark.parametrize("stop", [to_main, to_the_group, interrupt_the_group, to_the_group_twice, to_every_process])
