@@ -53,9 +53,6 @@ class Pumping:
         self.watched.append(monotonic())
         self.on_watch()
 
-    def longest_pause(self) -> float:
-        return max(after - before for before, after in zip(self.watched, self.watched[1:], strict=False))
-
 
 @pytest.fixture
 def pumping() -> Pumping:
