@@ -52,6 +52,11 @@ class Project(Base):
         Index("idx_projects_updated_at", text("updated_at DESC")),
         Index("idx_projects_user_id", "user_id"),
         Index("idx_projects_deleted_at", "deleted_at", postgresql_where=text("deleted_at IS NOT NULL")),
+        Index(
+            "idx_projects_public",
+            text("updated_at DESC"),
+            postgresql_where=text("is_public AND deleted_at IS NULL"),
+        ),
         {"schema": "public"},
     )
 

@@ -85,7 +85,7 @@ ASKED: dict[str, tuple[Ask, int]] = {
     "my newest tasks": (lambda s: tasks.newest(s, 20, user_id=ME), 150),
     "how many tasks I have": (lambda s: tasks.count(s, user_id=ME), 150),
     "my projects with their latest messages": (lambda s: projects.newest(s, 5, user_id=ME), 40),
-    "one project": (lambda s: projects.get(s, PROJECT), 10),
+    "one project": (lambda s: projects.get(s, PROJECT), 20),
     "the messages of a project": (lambda s: messages.of_project(s, PROJECT, limit=100), 40),
     "a page of them": (lambda s: messages.of_project(s, PROJECT, limit=2, after=4), 30),
     "a rare word": (lambda s: messages.search(s, "needle", user_id=ME), 120),
@@ -114,6 +114,17 @@ def test_no_table_is_read_through_and_few_rows_that_are_not_asked_for(
     assert any(node.table in TABLES for node in used.nodes)
     assert used.scans(*TABLES) == []
     assert used.rows_of(*TABLES) <= most, [str(node) for node in used.nodes if node.rows]
+
+
+def test_projects_without_a_condition_are_found_along_what_the_policy_asks(connection: Connection) -> None:
+    """One's own, the public ones, one's teams': an index each."""
+    with watching(connection) as heard, acting_as(connection, ME) as session:
+        session.execute(text("SELECT count(*) FROM public.projects"))
+        session.execute(text("SELECT 1"))
+        used = heard()
+
+    assert used.indexes() >= {"idx_projects_user_id", "idx_projects_public", "idx_projects_team_id"}
+    assert used.scans("projects") == []
 
 
 def test_a_search_for_rare_words_goes_along_the_index_on_words(plans: Callable[[Ask], Plans]) -> None:
