@@ -117,8 +117,18 @@ def _differences(connection: Connection) -> list[Finding]:
     parts = catalog.fingerprints(connection)
     changed = (part for part in parts if parts[part] != made.get(part))
     return found + [
-        Finding(name=f"worker:{part}", sentence=f"Changed since the last upgrade: {part}") for part in changed
+        Finding(
+            name=f"worker:{part}", sentence=f"The queue's own {part} changed since the last upgrade. {_remedy(part)}"
+        )
+        for part in changed
     ]
+
+
+def _remedy(part: str) -> str:
+    """What to do about a part of the queue's own that somebody changed."""
+    if part == "functions":
+        return "Run: codingit-worker db upgrade"
+    return "An upgrade leaves that as it is: take back what was changed."
 
 
 def left_out(url: DatabaseUrl) -> list[str]:

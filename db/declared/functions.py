@@ -99,7 +99,7 @@ def read(statements: str) -> Iterator[Function]:
             settings=('search_path=""',),
             source=match["body"],
         )
-        yield Function(name=match["name"], body=body, statement=match[0])
+        yield Function(name=match["name"], body=body, statement=match[0].removesuffix(";"))
 
 
 def one_line(words: str) -> str:

@@ -17,6 +17,7 @@ from tests.migrations.test_adoption import contents, on_a_plain_server, on_supab
 from tests.support.population import populate
 from tests.support.rows import Rows
 from worker.cli import app
+from worker.cli.db import KINDS
 from worker.settings import settings
 
 DUPLICATE = """
@@ -178,7 +179,10 @@ def test_what_no_statement_mends_is_refused(adopted: DatabaseUrl, rows: Rows) ->
     rows.execute("ALTER TABLE public.tasks DISABLE TRIGGER worker_ring_for_pending")
 
     [outcome] = migrate.harden(adopted, ["worker:trigger"])
-    assert outcome.refusal == "No statement mends this. Changed since the last upgrade: trigger"
+    assert outcome.refusal == (
+        "No statement mends this. The queue's own trigger changed since the last upgrade. "
+        "An upgrade leaves that as it is: take back what was changed."
+    )
 
 
 def test_a_database_that_was_never_upgraded_is_told_so_and_left_alone(pristine: DatabaseUrl) -> None:
@@ -226,6 +230,20 @@ def test_check_says_what_differs_and_what_would_mend_it(typed: Typed) -> None:
     assert finding["statements"] == ["DROP INDEX CONCURRENTLY public.idx_api_keys_hash"]
 
 
+def test_check_groups_what_differs_tells_of_security_first_and_says_what_to_do(typed: Typed) -> None:
+    words = typed("check").stdout
+
+    rights = words.index("Rights: what users may do at all (1)")
+    assert rights < words.index("Constraints (1)") < words.index("Indexes that repeat others (1)")
+    assert words.count("public.profiles: ") == 1
+    assert "\n3 differences.\nTo mend what you choose: codingit-worker db harden" in words
+    assert words.endswith("mends too.\n")
+
+
+def test_check_knows_the_kind_of_everything_that_may_differ(adopted: DatabaseUrl) -> None:
+    assert {name.partition(":")[0] for name in names(adopted)} <= set(KINDS)
+
+
 def test_a_dry_run_changes_nothing(owner_url: DatabaseUrl, typed: Typed) -> None:
     before = theirs(owner_url, "public")
     told = typed("harden", "--all", "--dry-run")
@@ -248,7 +266,7 @@ def test_harden_tells_of_each_and_fails_if_one_was_refused(owner_url: DatabaseUr
     assert outcomes["needless:public.idx_api_keys_hash"] is None
     assert "is duplicated" in outcomes[UNIQUE]
     mended = typed("harden", "rights:public.profiles")
-    assert (mended.exit_code, mended.stdout) == (0, "rights:public.profiles: mended\n")
+    assert (mended.exit_code, mended.stdout) == (0, "rights:public.profiles: mended\n1 mended, 0 refused.\n")
 
 
 @pytest.mark.parametrize("words", [(), ("index:nothing",), ("--all", UNIQUE)])

@@ -16,6 +16,23 @@ if TYPE_CHECKING:
     from db.declared.finding import Finding
     from db.declared.harden import Outcome
 
+KINDS = {
+    "version": "Version",
+    "protocol": "The queue's functions",
+    "worker": "The queue's own",
+    "policies": "Row level security: which rows users reach",
+    "rights": "Rights: what users may do at all",
+    "function": "Functions",
+    "view": "Views",
+    "trigger": "Triggers: the guard of running tasks, and times of change",
+    "table": "Tables",
+    "column": "Columns",
+    "constraint": "Constraints",
+    "index": "Indexes",
+    "needless": "Indexes that repeat others",
+}
+"""What names of findings begin with, in the order in which people are told."""
+
 app = typer.Typer(no_args_is_help=True, help="Bring the database to this release's version, and check it.")
 
 
@@ -76,9 +93,7 @@ def check(*, json: Json = False) -> None:
     with explained():
         found = migrate.differences(owners_database())
         missing = migrate.left_out(owners_database())
-    words = [*map(described, found)] or ["The database is what this release needs."]
-    if any(finding.statements for finding in found):
-        words.append("To apply such statements: codingit-worker db harden NAME…, or --all. Nothing else applies them.")
+    words = [*grouped(found), advice(found)]
     differences = [asdict(finding) for finding in found]
     report({"differences": differences, "left_out": missing}, "\n".join([*words, *missing]), json=json)
     if found:
@@ -101,9 +116,15 @@ def harden(
         if dry_run:
             report({"chosen": [asdict(each) for each in chosen]}, "\n".join(map(described, chosen)), json=json)
             return
-        outcomes = list(migrate.harden(owners_database(), None if everything else names))
-    report({"outcomes": [asdict(each) for each in outcomes]}, "\n".join(map(ended, outcomes)), json=json)
-    if any(outcome.refusal for outcome in outcomes):
+        outcomes = []
+        for outcome in migrate.harden(owners_database(), None if everything else names):
+            outcomes.append(outcome)
+            if not json:
+                typer.echo(ended(outcome))  # as it is done: an index on a large table takes its time
+    refused = sum(outcome.refusal is not None for outcome in outcomes)
+    words = f"{len(outcomes) - refused} mended, {refused} refused."
+    report({"outcomes": [asdict(each) for each in outcomes]}, words, json=json)
+    if refused:
         raise typer.Exit(1)
 
 
@@ -114,6 +135,29 @@ def picked(found: Sequence["Finding"], names: Sequence[str], *, everything: bool
     if unknown := sorted(set(names) - {finding.name for finding in found}):
         raise WrongUse(f"Nothing of that name differs: {', '.join(unknown)}. See: codingit-worker db check")
     return [finding for finding in found if everything or finding.name in names]
+
+
+def grouped(found: Sequence["Finding"]) -> Iterator[str]:
+    """Findings under what they concern, what concerns security first."""
+    kinds = {kind: [each for each in found if each.name.partition(":")[0] == kind] for kind in KINDS}
+    for kind, those in kinds.items():
+        if those:
+            yield typer.style(f"{KINDS[kind]} ({len(those)})", bold=True) + "\n"
+            yield from (f"{described(each)}\n" for each in those)
+
+
+def advice(found: Sequence["Finding"]) -> str:
+    """What there is to do."""
+    if not found:
+        return "The database is what this release needs."
+    words = "1 difference." if len(found) == 1 else f"{len(found)} differences."
+    if any(finding.statements for finding in found):
+        words += (
+            "\nTo mend what you choose: codingit-worker db harden NAME…, or --all; --dry-run only prints."
+            "\nWhat policies and rights do to your app, try on a copy first."
+            "\nNothing else changes what is yours; what is ours, the next codingit-worker db upgrade mends too."
+        )
+    return words
 
 
 def described(finding: "Finding") -> str:
