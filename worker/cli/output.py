@@ -22,10 +22,12 @@ def as_json(value: Any) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows under their columns; None is shown as a dash."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    # The first column holds what other commands are told, so that it is never cut; nothing else is either.
+    headed = (Column(name, overflow="fold", no_wrap=number == 0) for number, name in enumerate(columns))
+    shown = Table(*headed, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         shown.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
     Console(soft_wrap=True).print(shown)
