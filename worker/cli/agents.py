@@ -34,11 +34,13 @@ def list_(*, json: Json = False) -> None:
 
 @app.command()
 def check(name: Name = None, *, json: Json = False) -> None:
-    """Say what each agent lacks, and how to get it."""
+    """Say what each agent lacks, and how to get it; and what is to be known of the sandbox."""
     from worker.agents import known
+    from worker.settings import settings
 
     seen = looked_at(known() if name is None else (name,))
-    output.report([asdict(each) for each in seen], "\n".join(map(told, seen)), json=json)
+    lines = (*map(told, seen), f"sandbox: {sandboxed(settings().sandbox)}")
+    output.report([asdict(each) for each in seen], "\n".join(lines), json=json)
     if name and seen[0].lacks:
         raise typer.Exit(1)
 
@@ -60,6 +62,15 @@ def row(seen: "Readiness") -> tuple[object, ...]:
     installed = seen.version or ("yes" if seen.installed else "no" if seen.model else None)
     key = None if seen.key is None else "set" if seen.key_is_set else "not set"
     return (seen.name, installed, seen.model, key, "no" if seen.lacks else "yes")
+
+
+def sandboxed(setting: str | None) -> str:
+    """What is to be known of the sandbox that agents run in here."""
+    from worker.sandbox import choice
+
+    if setting == "process":
+        return "none, for CODINGIT_SANDBOX=process says that all prompts and repositories are trusted."
+    return " ".join(choice.told())
 
 
 def told(seen: "Readiness") -> str:

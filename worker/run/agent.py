@@ -10,10 +10,10 @@ from time import monotonic
 
 from db.errors import DatabaseUnavailable
 from worker.agents import Job, Parser, Verdict, place
-from worker.errors import CommandFailed
 from worker.gateway.config import Caps
+from worker.gateway.ledger import Counters
 from worker.run import budget, gateway
-from worker.run.gateway import Gateway
+from worker.run.gateway import Gateway, GatewayGone
 from worker.run.journal import Journal
 from worker.run.judgement import judged
 from worker.run.lease import Lease
@@ -96,6 +96,7 @@ class Performance:
         Raises:
             TaskFailed: it failed, or may not begin.
             RunInterrupted: its provider is overloaded.
+            GatewayGone: its gateway ended before it did.
         """
         folder = self._space.work / "repo"
         folder.mkdir(exist_ok=True)
@@ -114,10 +115,17 @@ class Performance:
             return Work(answer=self._judged(parser.verdict, completed))
 
     def watch(self) -> None:
-        """Note what was used when that is due. Call it several times a second."""
+        """
+        Note what was used when that is due. Call it several times a second.
+
+        Raises:
+            GatewayGone: the agent waits for nothing.
+        """
+        self._unless_cut_off()
         if self._opened and monotonic() >= self._note_at:
             self._note_at = monotonic() + NOTED.total_seconds()
-            self._note()
+            with suppress(DatabaseUnavailable):
+                self._lease.record_usage(self._opened.used().usage())
 
     @contextmanager
     def _reach(self) -> Iterator[Reach]:
@@ -125,23 +133,25 @@ class Performance:
         access = self._asked.access
         caps = budget.caps_for(self._lease.spent(), settings=self._settings) if access else Caps()
         folder = self._space.private / "gateway"
-        with gateway.opened(self._settings, folder, access=access, caps=caps, watch=self._keep) as opened:
-            self._opened = opened
-            try:
+        opened = None
+        try:
+            with gateway.opened(self._settings, folder, access=access, caps=caps, watch=self._keep) as opened:
+                self._opened = opened
                 yield Reach.through(opened)
-            finally:
-                self._note()
-                self._tell_refused_hosts()
-                self._opened = None
+        finally:
+            self._opened = None
+            if opened:  # only now that it has ended is all in its sums that was under way
+                self._conclude(opened.used())
 
-    def _note(self) -> None:
-        if self._opened:
-            with suppress(DatabaseUnavailable):
-                self._lease.record_usage(self._opened.used().usage())
+    def _conclude(self, used: Counters) -> None:
+        if used.refused_hosts:
+            hosts = ", ".join(used.refused_hosts)
+            self._journal.say("info", f"It asked for hosts that this worker does not allow: {hosts}.")
+        self._lease.must_record_usage(used.usage())
 
-    def _tell_refused_hosts(self) -> None:
-        if self._opened and (hosts := self._opened.used().refused_hosts):
-            self._journal.say("info", f"It asked for hosts that this worker does not allow: {', '.join(hosts)}.")
+    def _unless_cut_off(self) -> None:
+        if self._opened and not self._opened.lives:
+            raise GatewayGone("The gateway to the agent's model ended before the agent did.")
 
     def _job(self, folder: Path, reach: Reach) -> Job:
         return Job(
@@ -177,8 +187,7 @@ class Performance:
 
     def _judged(self, verdict: Verdict | None, completed: Completed) -> str:
         """The agent's answer; what it took is kept and told, however it ended."""
-        if self._opened and not self._opened.lives:
-            raise CommandFailed("The gateway to the agent's model ended before the agent did.")
+        self._unless_cut_off()
         self.usage |= verdict.measured() if verdict else {}
         if verdict and (took := verdict.spent()):
             self._journal.say("info", f"It took {took}.")

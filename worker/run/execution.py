@@ -18,6 +18,7 @@ from worker.repository import HostUnknown, NamesAway, Unreachable, names
 from worker.run import request
 from worker.run.agent import Performance, Work
 from worker.run.ending import Ended, Ending
+from worker.run.gateway import GatewayGone
 from worker.run.journal import Journal
 from worker.run.judgement import BACKOFF
 from worker.run.lease import Lease
@@ -196,6 +197,9 @@ class Story:
         try:
             sandbox = self._sandbox_for(space.work, space.home)
             work = self._performance.give(sandbox, deadline=self._deadline, ended=self._unless_stopped)
+        except GatewayGone:
+            self._unless_stopping()
+            raise
         finally:
             self.usage = self._performance.usage
             self._performance = None
@@ -263,10 +267,13 @@ class Story:
     def _unless_stopped(self, completed: Completed) -> Completed:
         """What a program came to, unless what is to stop this worker ended it: systemd signals every process."""
         if completed.returncode in STOPPED:
-            self._notice.wait(HEARSAY)
-            if self._notice.given():
-                raise RunInterrupted(Cause.SHUTDOWN)
+            self._unless_stopping()
         return completed
+
+    def _unless_stopping(self) -> None:
+        self._notice.wait(HEARSAY)
+        if self._notice.given():
+            raise RunInterrupted(Cause.SHUTDOWN)
 
     def _limits(self) -> Limits:
         return Limits(wall=self._deadline, disk=self._settings.disk_limit)

@@ -33,6 +33,10 @@ LOOK = timedelta(milliseconds=100)
 GRACE = timedelta(seconds=2)
 
 
+class GatewayGone(CommandFailed):
+    """A gateway ended by itself: through a fault, or because everything of this worker was told to end."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gateway:
     """A gateway that listens."""

@@ -101,6 +101,10 @@ class Lease:
         """Note what this attempt has used until now, also after it has ended. Raises DatabaseUnavailable."""
         queue.record_usage(self._database, fence=self.claim.fence, usage=usage)
 
+    def must_record_usage(self, usage: Mapping[str, int | float]) -> None:
+        """Note it however long the database is away: a budget is worth as much as what it counts."""
+        self._insist(lambda: self.record_usage(usage))
+
     def finish(
         self,
         outcome: Literal["completed", "error"],

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sandboxes import isolating
+from worker.sandbox import choice
+
 KEY = "sk-ant-the-key-of-this-test"
+TRUSTED = "sandbox: none, for CODINGIT_SANDBOX=process says that all prompts and repositories are trusted."
 
 Typed = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -59,7 +63,8 @@ def test_every_agent_is_listed_with_what_there_is_of_it(typed: Typed, tmp_path: 
 def test_an_agent_that_is_ready_is_said_to_be(typed: Typed, tmp_path: Path) -> None:
     install(tmp_path, "claude", "echo '2.1.330 (Claude Code)'")
     done = typed("check", "claude")
-    assert (done.returncode, done.stdout) == (0, f"claude 2.1.330 ({tmp_path}/claude): ready.\n")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"claude 2.1.330 ({tmp_path}/claude): ready.", TRUSTED]
 
 
 def test_what_is_missing_is_told_with_the_command_that_gets_it(typed: Typed) -> None:
@@ -69,7 +74,15 @@ def test_what_is_missing_is_told_with_the_command_that_gets_it(typed: Typed) -> 
         "codex: cannot work here yet.",
         "  - It is not installed: npm install -g @openai/codex",
         "  - The key for its model is not set: CODINGIT_OPENAI_API_KEY",
+        TRUSTED,
     ]
+
+
+def test_what_is_to_be_known_of_the_sandbox_is_told(typed: Typed) -> None:
+    isolating(())
+    last = typed("check", "rehearsal", CODINGIT_SANDBOX="").stdout.splitlines()[-1]
+    assert last == f"sandbox: {' '.join(choice.told())}"
+    assert "works." in last
 
 
 @pytest.mark.parametrize(
