@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,13 +12,21 @@ import pytest
 import redis
 
 from db.url import DatabaseUrl
+from tests.integration.agents.conftest import require
 from tests.support.fleet import Fleet
+from tests.support.model_api import ModelApi, Move, serving
 from tests.support.rows import Rows
+from tests.support.sandboxes import isolating
 from worker.local.git_server import serve
 from worker.local.servers import Addresses
 
 TOKEN = "token-of-the-test-host"
+KEY = "sk-ant-api03-the-real-key-of-this-test"
+"""Of every provider."""
 OWNER = UUID("11111111-1111-1111-1111-111111111111")
+
+Adding = Callable[..., int]
+Started = Callable[..., ModelApi]
 
 
 class Remote:
@@ -105,3 +114,35 @@ def add(rows: Rows) -> Callable[..., int]:
         return rows.task(user=OWNER, prompt=prompt, **columns)
 
     return add
+
+
+@pytest.fixture
+def started(fleet: Fleet) -> Iterator[Started]:
+    """A fleet whose agents ask a model that makes these moves; other words are settings of its workers."""
+    with ExitStack() as stack:
+
+        def start(*moves: Move, agent: str = "claude", **settings: str) -> ModelApi:
+            require(agent)
+            if settings.get("CODINGIT_SANDBOX") != "process":
+                isolating(())
+            api = ModelApi(*moves)
+            url = stack.enter_context(serving(api))
+            for provider in ("ANTHROPIC", "OPENAI", "GOOGLE"):
+                fleet.env |= {f"CODINGIT_{provider}_API_KEY": KEY, f"CODINGIT_{provider}_BASE_URL": url}
+            fleet.env |= {"CODINGIT_SANDBOX": "bubblewrap", **settings}
+            fleet.dispatcher()
+            fleet.worker()
+            return api
+
+        yield start
+
+
+@pytest.fixture
+def task(add: Adding, remote: Remote) -> Adding:
+    """Add a task for an agent on a repository."""
+    url = remote.repository()
+
+    def added(agent: str = "claude", **columns: Any) -> int:
+        return add("Write a greeting.", agent=agent, repo_url=url, **columns)
+
+    return added

@@ -1,89 +1,17 @@
 """The real claude CLI, from a pending row to a pushed branch: in bubblewrap, its model behind the gateway."""
 
-import json
 import os
 import re
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from pathlib import Path
-from typing import Any
 
-import pytest
-
-from tests.acceptance.conftest import TOKEN, Remote
-from tests.integration.agents.conftest import require
+from tests.acceptance.conftest import KEY, TOKEN, Adding, Remote, Started
+from tests.acceptance.traces import at_work, ended, found_anywhere, nothing_is_left, usage
 from tests.support.fleet import LEASE_TTL, Fleet, until
-from tests.support.model_api import Hang, ModelApi, Move, Refuse, Say, Use, serving
+from tests.support.model_api import Hang, Say, Use
 from tests.support.rows import Rows
-from tests.support.sandboxes import isolating
 
-KEY = "sk-ant-api03-the-real-key-of-this-test"
 WRITE = Use("Write", {"file_path": "greeting.txt", "content": "Hello\n"}, "I will write the greeting.")
 DONE = Say("The greeting is there.")
-
-Adding = Callable[..., int]
-Started = Callable[..., ModelApi]
-
-
-@pytest.fixture
-def started(fleet: Fleet) -> Iterator[Started]:
-    """A fleet whose agents ask a model that makes these moves; other words are settings of its workers."""
-    require("claude")
-    with ExitStack() as stack:
-
-        def start(*moves: Move, **settings: str) -> ModelApi:
-            api = ModelApi(*moves)
-            if settings.get("CODINGIT_SANDBOX") != "process":
-                isolating(())
-            fleet.env |= {
-                "CODINGIT_SANDBOX": "bubblewrap",
-                "CODINGIT_ANTHROPIC_API_KEY": KEY,
-                "CODINGIT_ANTHROPIC_BASE_URL": stack.enter_context(serving(api)),
-                **settings,
-            }
-            fleet.dispatcher()
-            fleet.worker()
-            return api
-
-        yield start
-
-
-@pytest.fixture
-def task(add: Adding, remote: Remote) -> Adding:
-    """Add a task for claude on a repository."""
-    url = remote.repository()
-
-    def added() -> int:
-        return add("Write a greeting.", agent="claude", repo_url=url)
-
-    return added
-
-
-def ended(rows: Rows, task: int) -> Callable[[], bool]:
-    return lambda: rows.status(task) in {"completed", "error"}
-
-
-def at_work(fleet: Fleet) -> list[int]:
-    """Every process of a run: what has a workspace of this fleet in its command or its environment."""
-    mark, found = str(fleet.state / "workspaces").encode(), []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if mark in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
-                found.append(int(process.name))
-    return found
-
-
-def nothing_is_left(fleet: Fleet) -> None:
-    until(lambda: not at_work(fleet), within=10, what=f"processes {at_work(fleet)}")
-    until(lambda: not list((fleet.state / "workspaces").iterdir()), within=10, what="a workspace")
-    assert str(fleet.state) not in Path("/proc/self/mountinfo").read_text()
-
-
-def usage(rows: Rows, task: int) -> dict[str, Any]:
-    found: dict[str, Any] = rows.runs(task)[-1]["usage"]
-    return found
 
 
 def test_a_row_for_claude_becomes_a_pushed_branch(
@@ -121,39 +49,6 @@ def test_claude_works_on_trusted_prompts_without_a_sandbox_too_and_has_no_key_th
 
     assert rows.status(mine) == "completed", rows.messages(mine)
     assert {asked.key for asked in api.asked} == {KEY}
-    nothing_is_left(fleet)
-
-
-def found_anywhere(fleet: Fleet, rows: Rows, remote: Remote, secrets: tuple[str, ...]) -> list[str]:
-    """Where any of these is to be read after a run: rows, transcripts, logs, git objects."""
-    transcripts = list((fleet.state / "transcripts").rglob("*.gz"))
-    assert transcripts
-    places = {str(path): unpacked(path) for path in transcripts} | {"logs": fleet.text()}
-    for table in ("SELECT to_jsonb(t) AS it FROM public.tasks t", "SELECT to_jsonb(t) AS it FROM worker.runs t"):
-        places[table] = json.dumps([row["it"] for row in rows.execute(table)])
-    places["git"] = remote.everything()
-    assert "greeting" in places["git"]
-    return [place for place, text in places.items() for secret in secrets if secret in text]
-
-
-def unpacked(path: Path) -> str:
-    return subprocess.run(("gzip", "-dc", path), capture_output=True, check=True).stdout.decode(errors="replace")
-
-
-@pytest.mark.parametrize(
-    ("status", "becomes", "words"),
-    [(401, "error", "provider refused the key"), (400, "error", "gave up"), (529, "pending", "overloaded")],
-)
-def test_what_the_provider_refuses_ends_the_run_as_it_should(  # noqa: PLR0917 - fixtures
-    started: Started, fleet: Fleet, rows: Rows, task: Adding, status: int, becomes: str, words: str
-) -> None:
-    started(Refuse(status))
-    mine = task()
-    until(lambda: rows.runs(mine) and rows.runs(mine)[-1]["outcome"], within=120, what=fleet.text())
-
-    assert rows.status(mine) == becomes, rows.messages(mine)
-    assert words in rows.messages(mine)[-1]
-    assert KEY not in "\n".join(rows.messages(mine))
     nothing_is_left(fleet)
 
 

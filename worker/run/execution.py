@@ -41,6 +41,8 @@ WATCH = timedelta(milliseconds=250)
 """How often a run looks after its lease, its log and a shutdown while a program runs."""
 SAVING = timedelta(minutes=2)
 """What a run that reached a limit has left to commit and push what there is."""
+ROOM = 3
+"""How often the disk limit fits what may then lie there: a folder a little beyond it, and its compressed copy."""
 STOPPED = frozenset({128 + signal.SIGTERM, 128 + signal.SIGKILL, 128 + signal.SIGINT})
 HEARSAY = timedelta(milliseconds=500)
 """A signal that reaches a program and its worker at once may be seen in either order."""
@@ -113,6 +115,7 @@ class Story:
         self._sandbox = self._sandbox_for()
         self._pump = Pump(watch=self._watch, every=WATCH, wakers=notice.fds)
         self._deadline = Deadline.after(settings.wall_limit)
+        self._disk = settings.disk_limit
         self._foretold = Foretold(self._deadline)
         self.journal = self._journal(*settings.secrets())
 
@@ -205,6 +208,7 @@ class Story:
             self._performance = None
         if work.cut:
             self._deadline = Deadline.after(SAVING)
+            self._disk *= ROOM
             self._foretold.said = True
         return work
 
@@ -276,7 +280,7 @@ class Story:
             raise RunInterrupted(Cause.SHUTDOWN)
 
     def _limits(self) -> Limits:
-        return Limits(wall=self._deadline, disk=self._settings.disk_limit)
+        return Limits(wall=self._deadline, disk=self._disk)
 
     def _watch(self) -> None:
         self._lease.keep()
