@@ -108,6 +108,28 @@ def test_a_gateway_that_dies_gives_the_task_back_at_once_and_takes_the_agent_alo
     nothing_is_left(fleet)
 
 
+def test_a_gateway_that_is_stopped_together_with_its_worker_is_no_fault_of_the_machine(
+    started: Started, fleet: Fleet, rows: Rows, task: Adding
+) -> None:
+    """As systemd stops every process at once where it is not told otherwise: the run learns of both in one moment."""
+    api = started(WRITE, Hang())
+    mine = task()
+    until(lambda: len(api.questions) > 1, within=60, what=fleet.text())
+    worker = fleet.processes[-1]
+    child = fleet.busy_child(worker)
+    os.kill(child, signal.SIGSTOP)
+    for pid in gateways(fleet):
+        os.kill(pid, signal.SIGTERM)
+    worker.terminate()
+    until(lambda: b"Warm shutdown" in fleet.log_of(worker))
+    os.kill(child, signal.SIGCONT)
+
+    until(lambda: rows.runs(mine)[-1]["outcome"], within=15, what=fleet.text())
+    assert rows.runs(mine)[-1]["outcome"] == "shutdown", rows.messages(mine)
+    assert rows.status(mine) == "pending"
+    nothing_is_left(fleet)
+
+
 def gateways(fleet: Fleet) -> list[int]:
     """The gateways of this fleet, which have their HOME in a workspace."""
     found = []

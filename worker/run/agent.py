@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -51,7 +51,8 @@ class Reach:
         """The model and the hosts that a gateway passes on to, each at a port of the program's own loopback."""
         if opened is None:
             return cls()
-        ports = {path: free_port() for path in (opened.model, opened.egress) if path}
+        paths = [path for path in (opened.model, opened.egress) if path]
+        ports = dict(zip(paths, free_ports(len(paths)), strict=True))
         proxy = f"http://127.0.0.1:{ports[opened.egress]}" if opened.egress else None
         return cls(
             base_url=f"http://127.0.0.1:{ports[opened.model]}" if opened.model else None,
@@ -199,9 +200,10 @@ def reaching(command: Command, reach: Reach) -> Command:
     return replace(command, env={**command.env, **reach.env}, sockets={**command.sockets, **reach.sockets})
 
 
-def free_port() -> int:
-    """A port of the loopback that nobody has now; in a network of its own a program finds every port free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback that nobody has now; in a network of its own a program finds every port free."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
