@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import growth, lifecycle, logs, memory, pickup, purge, recovery, rls, search, throughput
+from bench import growth, lifecycle, logs, memory, output, pickup, purge, recovery, rls, runs, search, throughput
 from bench.measure import Bench, Row
 from worker.local.servers import servers
 
@@ -26,6 +26,8 @@ BENCHES: Mapping[str, Callable[[Bench], Iterable[Row]]] = {
     "rls": rls.measure,
     "search": search.measure,
     "logs": logs.measure,
+    "output": output.measure,
+    "runs": runs.measure,
     "memory": memory.measure,
     "recovery": recovery.measure,
 }

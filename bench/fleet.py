@@ -66,6 +66,13 @@ class Fleet:
 
     def start(self, *argv: str, ready: str) -> Process:
         """A process in a session of its own that has said that it is ready."""
+        process = self.spawn(*argv)
+        log = self._processes[process.pid]
+        until(lambda: ready in log.read_text(errors="replace"), what=f"{' '.join(argv)}: {ready}, see {log}")
+        return process
+
+    def spawn(self, *argv: str) -> Process:
+        """A process in a session of its own that may have nothing to say."""
         log = self._folder / f"{len(self._running)}.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -80,7 +87,6 @@ class Fleet:
             )
         self._running.append(process)
         self._processes[process.pid] = log
-        until(lambda: ready in log.read_text(errors="replace"), what=f"{' '.join(argv)}: {ready}, see {log}")
         return process
 
     def ask(self, module: str, *arguments: str) -> float:
