@@ -139,7 +139,7 @@ def by_hand(folder: Path, url: str) -> float:
 
 
 def parts(bench: Bench) -> Iterator[Row]:
-    """What a run is made of: a program in either sandbox, of which it has a dozen or two, and its gateway."""
+    """What a run is made of: some forty programs in either sandbox, and a gateway."""
     ways: dict[str, Callable[[], object]] = {
         "a program that does nothing": lambda: subprocess.run(("true",), check=True),
         "the same in the process sandbox": lambda: seen_out(ProcessSandbox()),

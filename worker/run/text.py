@@ -30,13 +30,19 @@ def storable(raw: bytes | str) -> str:
     character becomes U+FFFD. Applying it twice changes nothing more.
     """
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else well_formed(raw)
-    seen = last_states(BIDI.sub("", ESCAPES.sub("", text)))
-    return CONTROLS.sub("", seen)
+    if not CONTROLS.search(text):  # with one of which escape sequences begin: most text has none, and to look is cheap
+        return in_order(text)
+    return CONTROLS.sub("", last_states(in_order(ESCAPES.sub("", text))))
+
+
+def in_order(text: str) -> str:
+    """The text without what shows it in another order."""
+    return text if text.isascii() else BIDI.sub("", text)
 
 
 def well_formed(text: str) -> str:
     """The text with surrogate pairs joined and lone surrogates, which UTF-8 cannot hold, as U+FFFD."""
-    if not SURROGATES.search(text):
+    if text.isascii() or not SURROGATES.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
@@ -55,8 +61,10 @@ def legible(text: str) -> str:
     Give it whole lines: an escape sequence does not go on after a newline, and a secret that is coloured in the middle
     is whole again, to be found.
     """
-    lines = ESCAPES.sub("", well_formed(text)).replace("\r\n", "\n").replace("\r", "\n")
-    return CONTROLS.sub("", BIDI.sub("", lines))
+    text = well_formed(text)
+    if not CONTROLS.search(text):
+        return in_order(text)
+    return CONTROLS.sub("", in_order(ESCAPES.sub("", text).replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def clip(text: str, limit: int) -> str:
