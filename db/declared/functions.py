@@ -14,10 +14,13 @@ from db.declared.finding import Finding
 FOLDER = Path(__file__).parent.parent / "sql"
 SCHEMAS = ("rls", "auth", "storage", "public")
 """In the order in which their functions are made."""
+SEARCH_PATH = "search_path=pg_catalog, pg_temp"
+"""Whoever calls. Left empty it is no safer: PostgreSQL then looks for types in pg_temp before anywhere else, where a
+caller may have put a `text` of their own, whose CHECK runs with the rights of the function's owner."""
 STATEMENT = re.compile(
     r"^create or replace function (?P<name>[\w.]+)\((?P<arguments>.*?)\)\s+returns (?P<result>.*?)\n"
-    r"language (?P<language>\w+) (?P<volatility>\w+)(?P<definer> security definer)? set search_path = '' as \$\$"
-    r"(?P<body>.*?)\$\$;",
+    r"language (?P<language>\w+) (?P<volatility>\w+)(?P<definer> security definer)? "
+    r"set search_path = pg_catalog, pg_temp as \$\$(?P<body>.*?)\$\$;",
     re.DOTALL | re.MULTILINE,
 )
 FOUND = text("""
@@ -96,7 +99,7 @@ def read(statements: str) -> Iterator[Function]:
             language=match["language"],
             volatility=match["volatility"],
             definer=match["definer"] is not None,
-            settings=('search_path=""',),
+            settings=(SEARCH_PATH,),
             source=match["body"],
         )
         yield Function(name=match["name"], body=body, statement=match[0].removesuffix(";"))

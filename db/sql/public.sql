@@ -7,7 +7,7 @@ create or replace function public.save_message_and_update_project(
     project_id_param uuid, role_param text, content_param jsonb, sequence_number_param integer,
     object_data_param jsonb DEFAULT NULL::jsonb, result_data_param jsonb DEFAULT NULL::jsonb
 ) returns void
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform rls.require((select p.user_id from public.projects p where p.id = project_id_param));
     insert into public.messages (project_id, role, content, object_data, result_data, sequence_number)
@@ -24,7 +24,7 @@ $$;
 
 -- soft_delete_project: mark a project of the caller's as deleted; it can be restored until the sweep takes it.
 create or replace function public.soft_delete_project(project_id uuid) returns void
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform rls.require((select p.user_id from public.projects p where p.id = soft_delete_project.project_id));
     update public.projects p set status = 'deleted', deleted_at = coalesce(p.deleted_at, now()), updated_at = now()
@@ -37,7 +37,7 @@ $$;
 create or replace function public.can_use_feature(
     feature_name text, team_id_param uuid DEFAULT NULL::uuid, user_id_param uuid DEFAULT auth.uid()
 ) returns boolean
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 declare
     counted text := rls.usage_type(feature_name);
 begin
@@ -58,7 +58,7 @@ $$;
 create or replace function public.increment_usage(
     feature_name text, team_id_param uuid DEFAULT NULL::uuid, user_id_param uuid DEFAULT auth.uid()
 ) returns boolean
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     counted text := rls.usage_type(feature_name);
 begin
@@ -90,7 +90,7 @@ $$;
 -- initialize_team_usage_limits: a team's limits by its tier, as far as it has none; the figures are defaults, to be
 -- changed in the rows. For the service alone.
 create or replace function public.initialize_team_usage_limits(team_id_param uuid) returns void
-language sql volatile security definer set search_path = '' as $$
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
     insert into public.team_usage_limits (team_id, usage_type, limit_value)
     select t.id, free.usage_type, free.amount * case t.tier when 'enterprise' then 100 when 'pro' then 10 else 1 end
     from public.teams t cross join (values
@@ -104,7 +104,7 @@ $$;
 -- since the index is of no use under a policy: the match operator could leak what it reads.
 create or replace function public.search_user_messages(query_text text, user_id_param uuid)
 returns TABLE(content text, created_at timestamp with time zone, session_id text, similarity_score real, title text)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform rls.require(user_id_param);
     return query
@@ -125,7 +125,7 @@ $$;
 create or replace function public.search_project_messages(
     query_text text, user_id_param uuid, limit_param integer DEFAULT 50
 ) returns TABLE(id uuid, project_id uuid, project_title text, role text, content jsonb, created_at timestamp with time zone)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform rls.require(user_id_param);
     return query execute $query$
@@ -150,7 +150,7 @@ $$;
 -- task_log: the entries of a task's logs, whichever way they are stored, NULL where they cannot be read. The protocol's
 -- own reading, for whoever looks at tasks in a user's name: schema worker is out of their reach.
 create or replace function public.task_log(logs jsonb) returns jsonb
-language sql immutable security definer set search_path = '' as $$
+language sql immutable security definer set search_path = pg_catalog, pg_temp as $$
     select worker.log_array(logs)
 $$;
 
@@ -158,7 +158,7 @@ $$;
 -- (0 is Sunday) are UTC's. Times that a user set to infinity are left out of averages.
 create or replace function public.get_user_chat_summary(user_id_param uuid)
 returns TABLE(total_sessions integer, total_messages integer, total_tokens integer, total_cost numeric, avg_session_length_minutes numeric, avg_daily_sessions numeric, most_active_hour integer, most_active_day integer, favorite_models json, favorite_templates json, model_usage_breakdown json, template_usage_breakdown json)
-language plpgsql stable security definer set search_path = '' as $$
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform rls.require(user_id_param);
     return query
@@ -193,7 +193,7 @@ $$;
 
 -- update_updated_at_column: a changed row was changed now, whatever the statement says.
 create or replace function public.update_updated_at_column() returns trigger
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     new.updated_at := now();
     return new;

@@ -24,7 +24,7 @@ $$;
 
 -- entry: one log entry as the web app writes them.
 create or replace function worker.entry(kind text, message text) returns jsonb
-language sql volatile set search_path = '' as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
     select jsonb_build_object(
         'id', left(replace(gen_random_uuid()::text, '-', ''), 21),
         'timestamp', to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
@@ -35,7 +35,7 @@ $$;
 -- log_array: the entries of a `logs` value, whichever way it is stored: the web app also writes the array as a JSON
 -- string. NULL when it cannot be read or is no log by its size, for an owner may write anything there.
 create or replace function worker.log_array(logs jsonb) returns jsonb
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
     found_entries jsonb := coalesce(nullif(logs, 'null'), '[]');
 begin
@@ -59,7 +59,7 @@ $$;
 -- That entry carries the count in its id ('elided-' and 14 digits, as long as any other id), so that what was left
 -- out before is counted in. Keeps about 100 kB of the beginning and 300 kB of the end.
 create or replace function worker.elided(entries jsonb) returns jsonb
-language sql volatile set search_path = '' as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
     with numbered as (
         select x.entry, x.n, octet_length(x.entry::text) + 2 as bytes,
             substring(x.entry ->> 'id' from '^elided-([0-9]{14})$')::bigint as already
@@ -83,7 +83,7 @@ $$;
 -- extended: readable `logs` with `entries` added, in the kind it was found in. Past 900 kB the middle goes: Realtime
 -- carries no row above 1 MB.
 create or replace function worker.extended(logs jsonb, found_entries jsonb, entries jsonb) returns jsonb
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     as_text boolean := jsonb_typeof(logs) = 'string';
     whole jsonb := found_entries || entries;
@@ -100,7 +100,7 @@ $$;
 -- appended: `logs` with `entries` added. Unreadable logs are replaced, and the first entry says so. No content of a row
 -- may fail this: it would stop the run, its recovery, and every dispatcher with it.
 create or replace function worker.appended(logs jsonb, entries jsonb) returns jsonb
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     found_entries jsonb := worker.log_array(logs);
 begin
@@ -120,7 +120,7 @@ $$;
 
 -- lock_run: lock the task's row and then its lease, and say whether this attempt may still write: 'mine', or why not.
 create or replace function worker.lock_run(task bigint, my_fence bigint) returns text
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     task_status text;
     current_fence bigint;
@@ -139,7 +139,7 @@ $$;
 -- close_run: end this attempt in the history, once, and answer how it ended. The first to close it is right: a repeat,
 -- or a run that comes back after recovery ended it, learns what was decided.
 create or replace function worker.close_run(my_fence bigint, how text, why text default null) returns text
-language sql volatile set search_path = '' as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
     update worker.runs r set finished_at = now(), outcome = how, error = why
     where r.fence = my_fence and r.finished_at is null;
     select coalesce((select r.outcome from worker.runs r where r.fence = my_fence), how)
@@ -147,7 +147,7 @@ $$;
 
 -- ring: wake the dispatchers. The payload is empty, so that many rings in one transaction are one.
 create or replace function worker.ring() returns void
-language sql volatile set search_path = '' as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
     select pg_catalog.pg_notify('codingit_worker', '')
 $$;
 
@@ -158,7 +158,7 @@ $$;
 -- changes meanwhile is found out by claim. The lease is looked up row by row along the index, and sequential scans are
 -- off: a plan made while there were no leases would be kept, and read all of them when there are many.
 create or replace function worker.offer_to(someone uuid, per_user int, offer_timeout interval) returns bigint
-language plpgsql volatile set search_path = '' set enable_seqscan = off as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp set enable_seqscan = off as $$
 declare
     slots_used int;
     offered bigint;
@@ -191,7 +191,7 @@ $$;
 -- `waiting` are the tasks whose messages still wait in the broker: their offers have not run out.
 create or replace function worker.offer(room int, per_user int, offer_timeout interval, waiting bigint[])
 returns setof bigint
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     started uuid;       -- where the last call stopped
     at_turn uuid;       -- whose turn it is
@@ -244,7 +244,7 @@ create or replace function worker.claim(
     task_id bigint, fence bigint, attempt int, user_id uuid, prompt text, repo_url text, agent text, model text,
     branch text, backoffs int, pushes jsonb
 )
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     owner uuid;
@@ -293,7 +293,7 @@ $$;
 
 -- fence_of: the fence under which a Celery message runs a task, for the parent of a child that died.
 create or replace function worker.fence_of(task bigint, celery text) returns bigint
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select l.fence from worker.leases l join worker.runs r on r.fence = l.fence
     where l.task_id = task and r.celery_id = celery and l.holder is not null
 $$;
@@ -305,7 +305,7 @@ $$;
 -- late: nobody took it, so it is ours. Answers the task's status, NULL when its row is gone, 'lost' when another
 -- attempt has the fence.
 create or replace function worker.tick(task bigint, my_fence bigint, ttl interval) returns text
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     renewed boolean;
 begin
@@ -321,7 +321,7 @@ $$;
 create or replace function worker.append(
     task bigint, my_fence bigint, flush int, entries jsonb, new_progress int, out verdict text, out stored int
 )
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
     verdict := worker.lock_run(task, my_fence);
     if verdict <> 'mine' then return; end if;
@@ -343,7 +343,7 @@ $$;
 
 -- name_branch: write the branch's name to the row, for the owner to see and for later attempts to keep.
 create or replace function worker.name_branch(task bigint, my_fence bigint, branch text) returns text
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     verdict text := worker.lock_run(task, my_fence);
 begin
@@ -358,7 +358,7 @@ $$;
 -- noted here, and no other.
 create or replace function worker.record_push(task bigint, my_fence bigint, branch text, head text, base text)
 returns text
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     verdict text := worker.lock_run(task, my_fence);
 begin
@@ -374,7 +374,7 @@ $$;
 
 -- let_go: end the lease of an attempt whose task is not to be run again, and wake whoever waits for its slot.
 create or replace function worker.let_go(task bigint, my_fence bigint) returns void
-language sql volatile set search_path = '' as $$
+language sql volatile set search_path = pg_catalog, pg_temp as $$
     delete from worker.leases l where l.task_id = task and l.fence = my_fence;
     select worker.ring()
 $$;
@@ -384,7 +384,7 @@ $$;
 create or replace function worker.finish(
     task bigint, my_fence bigint, how text, entries jsonb, why text, usage jsonb
 ) returns text
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
     verdict text := worker.lock_run(task, my_fence);
@@ -404,7 +404,7 @@ $$;
 
 -- end_task: the task's last write, with its last entries. Two statements, for a literal fits the enum and the text.
 create or replace function worker.end_task(task bigint, how text, entries jsonb) returns void
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if how = 'completed' then
         update public.tasks t
@@ -421,13 +421,13 @@ $$;
 -- record_usage: note what an attempt has used of a model until now. By the fence alone, and also once the attempt is
 -- closed: what was used was used, whoever has the task by now, and however the attempt ended.
 create or replace function worker.record_usage(my_fence bigint, found jsonb) returns void
-language sql volatile security definer set search_path = '' as $$
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
     update worker.runs r set usage = coalesce(r.usage, '{}') || found where r.fence = my_fence
 $$;
 
 -- spent: what the runs have used that a user began today, from midnight in UTC. A figure below nought is no gateway's.
 create or replace function worker.spent(someone uuid) returns table (tokens bigint, cost double precision)
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select
         coalesce(sum(greatest((r.usage ->> 'gateway_tokens')::numeric, 0)), 0)::bigint,
         coalesce(sum(greatest((r.usage ->> 'gateway_cost')::double precision, 0)), 0)
@@ -438,7 +438,7 @@ $$;
 -- abandon: close an attempt that may not write any more, and free its lease. Where the task turns out to be ours after
 -- all, as when its owner changed the status and changed it back, nothing is done: nobody renews the lease, so it lapses.
 create or replace function worker.abandon(task bigint, my_fence bigint) returns text
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     verdict text := worker.lock_run(task, my_fence);
 begin
@@ -452,7 +452,7 @@ $$;
 -- under the locks of the task and its lease. A shutdown is nobody's fault and has no bound.
 create or replace function worker.requeue(task bigint, cause text, bound int, delay interval, entries jsonb)
 returns text
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     lease worker.leases;
 begin
@@ -489,7 +489,7 @@ $$;
 create or replace function worker.give_back(
     task bigint, my_fence bigint, cause text, bound int, delay interval, entries jsonb
 ) returns text
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     verdict text := worker.lock_run(task, my_fence);
 begin
@@ -507,7 +507,7 @@ $$;
 -- settle: end one lease that ran out, or whose task is gone or ended; NULL when there is nothing to settle, or when
 -- somebody works on it this moment. The task first, then its lease.
 create or replace function worker.settle(task bigint, crash_bound int) returns text
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     task_status text;
     lease worker.leases;
@@ -539,7 +539,7 @@ $$;
 -- became of which task. One that cannot be settled does not hold up the others.
 create or replace function worker.recover(crash_bound int, seen timestamptz, quiet interval)
 returns table (at timestamptz, task_id bigint, became text)
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     suspect bigint;
@@ -572,7 +572,7 @@ $$;
 -- cancel: end a pending or processing task as an error that says so; its run learns of it at its next tick. Answers
 -- the status it had, NULL when there is no such task.
 create or replace function worker.cancel(task bigint, why text) returns text
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     task_status text;
 begin
@@ -588,7 +588,7 @@ $$;
 -- retry: put an ended task, or a processing one that nobody holds, back to pending with its counters at nought. Answers
 -- the status it had, NULL when there is no such task, 'running' when a worker holds it.
 create or replace function worker.retry(task bigint) returns text
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     task_status text;
     held boolean;

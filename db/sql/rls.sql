@@ -4,7 +4,7 @@
 -- my_teams: the teams that the caller belongs to, or of those the ones in which they have one of `roles`. Definer, for
 -- a policy on team_members that read team_members by itself would never end.
 create or replace function rls.my_teams(roles text[] DEFAULT NULL::text[]) returns SETOF uuid
-language sql stable security definer set search_path = '' as $$
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select m.team_id from public.team_members m
     where m.user_id = (select auth.uid()) and (my_teams.roles is null or m.role = any (my_teams.roles))
 $$;
@@ -13,7 +13,7 @@ $$;
 -- role is a user's, whatever it is called: one that inherits from authenticated, say, or an authenticator that has not
 -- become anybody yet. Definer functions change current_user but neither the session's user nor the role it has set.
 create or replace function rls.is_service() returns boolean
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select auth.uid() is null and (
         coalesce(pg_has_role(caller.name, to_regrole('service_role'), 'USAGE'), false)
         or pg_has_role(caller.name, (select n.nspowner from pg_namespace n where n.nspname = 'rls'), 'USAGE')
@@ -24,14 +24,14 @@ $$;
 
 -- may_act_for: whether the caller is this user, or the service. False for NULL unless it is the service.
 create or replace function rls.may_act_for(owner uuid) returns boolean
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select coalesce(auth.uid() = owner, false) or rls.is_service()
 $$;
 
 -- require: refuse a caller who may not act for this user, as PostgreSQL refuses a missing right. What is not there is
 -- refused in the same words, so that nobody learns what exists.
 create or replace function rls.require(owner uuid) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     if not rls.may_act_for(owner) then
         raise insufficient_privilege using message = 'This is not yours, or there is no such thing.';
@@ -41,7 +41,7 @@ $$;
 
 -- usage_type: the one name of what is counted; the singular names that the application uses besides are taken too.
 create or replace function rls.usage_type(feature text) returns text
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
     known text := case feature
         when 'api_call' then 'api_calls'
@@ -64,21 +64,21 @@ $$;
 -- months_to_end: how many months after its start a period ends that is to hold at a time, in steps of a month from
 -- `start`. Months are of different length, so that the last step may have to be taken twice.
 create or replace function rls.months_to_end(start timestamp with time zone, at timestamp with time zone) returns integer
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select months + case when start + make_interval(months => months) <= at then 1 else 0 end
     from (select (extract(year from age(at, start)) * 12 + extract(month from age(at, start)))::int + 1) as past (months)
 $$;
 
 -- is_member: whether a user belongs to a team.
 create or replace function rls.is_member(team uuid, member uuid) returns boolean
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select exists (select from public.team_members m where m.team_id = team and m.user_id = member)
 $$;
 
 -- open_account: the rows that every user has, as far as they are absent. A sign-up must not fail for them: what goes
 -- wrong is a warning in the server's log, and the next `db upgrade` on which the trigger is made tries again.
 create or replace function rls.open_account(owner uuid) returns void
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
     insert into public.user_profiles (user_id) values (owner) on conflict do nothing;
     insert into public.user_preferences (user_id) values (owner) on conflict do nothing;
@@ -91,7 +91,7 @@ $$;
 
 -- on_auth_user_created: the trigger's function where schema auth is Supabase's and takes no function of ours.
 create or replace function rls.on_auth_user_created() returns trigger
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
     perform rls.open_account(new.id);
     return null;
@@ -101,7 +101,7 @@ $$;
 -- guard_processing_task: while a task is processing, its status, progress and logs are the worker's. Its owner may
 -- cancel it, which is to set the status to error and leave the other two, and may delete it. Called for users alone.
 create or replace function rls.guard_processing_task() returns trigger
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
     if old.status::text = 'processing' and (
         new.progress is distinct from old.progress

@@ -344,9 +344,47 @@ def test_a_chat_summary_of_nothing_is_zeros(app: App, me: UUID) -> None:
 def test_no_function_follows_its_callers_search_path(rows: Rows) -> None:
     """Which advice of Supabase's looks for this, and for definer functions that anybody may call: see test_advisor."""
     mutable = """
-        SELECT oid::regprocedure::text FROM pg_proc WHERE proconfig IS DISTINCT FROM ARRAY['search_path=""']
+        SELECT oid::regprocedure::text FROM pg_proc
+        WHERE proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, pg_temp']
             AND pronamespace = ANY ('{public,auth,storage,rls}'::regnamespace[])"""
     assert rows.execute(mutable) == []
+
+
+TRAP = """
+    CREATE FUNCTION pg_temp.sprung() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+        IF current_user <> current_setting('role') THEN RAISE 'sprung as %', current_user; END IF;
+        RETURN true;
+    END $$;
+"""
+DOMAIN = "CREATE DOMAIN pg_temp.{0} AS pg_catalog.{0} CHECK (pg_temp.sprung())"
+CALLABLE = """
+    SELECT oid::regproc::text AS name, proargtypes::regtype[]::text[] AS arguments FROM pg_proc
+    WHERE prosecdef AND prorettype <> 'trigger'::regtype AND has_function_privilege(%s, oid, 'EXECUTE')
+"""
+
+
+@pytest.mark.parametrize("role", ["authenticated", "task_worker"])
+def test_no_type_that_a_caller_made_is_used_with_the_rights_of_a_functions_owner(
+    rows: Rows, app: App, me: UUID, role: LiteralString
+) -> None:
+    """PostgreSQL looks for types in pg_temp first, however empty the search path, and a CHECK runs what it likes."""
+    found = rows.execute(CALLABLE, role)
+    assert found
+    app.sign_in(me, role=role).rows.execute(TRAP)
+    for name in ("text", "uuid", "jsonb", "json", "date", "name", "regconfig", "timestamptz"):
+        app.rows.connection.execute(DOMAIN.format(name).encode())
+
+    values = {"uuid": f"'{me}'", "text": "'x'"}
+    calls = [f"SELECT {f['name']}({', '.join(values.get(kind, 'NULL') for kind in f['arguments'])})" for f in found]
+    assert [answer for call in calls if "sprung" in (answer := refusal(app, call))] == []
+
+
+def refusal(app: App, call: str) -> str:
+    try:
+        app.rows.connection.execute(call.encode())
+    except psycopg.Error as fault:
+        return f"{call}: {fault}"
+    return ""
 
 
 @pytest.mark.parametrize("role", ["anon", "task_worker"])
