@@ -11,10 +11,10 @@ from celery import Celery, bootsteps, signals
 from kombu.entity import Queue
 
 from worker import log as logs
+from worker import workspace
 from worker.errors import CommandFailed, WrongUse
 from worker.maintenance import schedule
 from worker.monitoring import fitness, guardian
-from worker.run import workspace
 from worker.run.shutdown import Shutdown
 from worker.settings import Settings, required, required_redis, settings
 

@@ -11,8 +11,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from db.queries.maintenance import SAMPLE, Expired, Removed, Right
-from worker import git
-from worker.run import workspace
+from worker import git, workspace
 
 log = structlog.get_logger(__name__)
 

@@ -7,6 +7,7 @@ from sqlalchemy import String, func, literal, select
 
 from db.models import AuthSession, RefreshToken, Run, ScheduleSlot, Task
 from db.queries.maintenance import RowsOf
+from worker import workspace
 from worker.errors import WrongUse
 from worker.maintenance.disk import Mirrors, Transcripts, Workspaces
 from worker.maintenance.files import UNSET, OrphanedFiles
@@ -14,7 +15,6 @@ from worker.maintenance.purge import DeletedProjects
 from worker.maintenance.retention import RetentionPolicy
 from worker.maintenance.storage import CHUNK
 from worker.maintenance.uploads import StaleUploads
-from worker.run import workspace
 from worker.settings import PREFIX, Settings
 
 ON_DISK = 50

@@ -20,10 +20,10 @@ from worker.run.lease import Lease
 from worker.run.limits import LimitReached
 from worker.run.pump import Deadline, Limits, Pump
 from worker.run.request import Request
-from worker.run.workspace import Folders
 from worker.sandbox.base import Sandbox
 from worker.sandbox.command import Command, Completed
 from worker.settings import Settings
+from worker.workspace import Folders
 
 NOTED = timedelta(seconds=10)
 """How often what a run has used is written down while it goes on, for the budgets of its user's other runs."""

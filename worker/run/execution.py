@@ -28,12 +28,12 @@ from worker.run.redaction import Redactor
 from worker.run.request import Request
 from worker.run.shutdown import Notice
 from worker.run.transcript import Transcript, transcript_path
-from worker.run.workspace import Folders, folders, mirrors
 from worker.sandbox import choice
 from worker.sandbox.base import Sandbox
 from worker.sandbox.command import Command, Completed
 from worker.sandbox.process import ProcessSandbox
 from worker.settings import Settings, network_environment
+from worker.workspace import Folders, folders, mirrors
 
 log = structlog.get_logger(__name__)
 

@@ -25,7 +25,7 @@ from tests.integration.pump.conftest import Pumping
 from tests.integration.sandbox.test_conformance import UP, ended, heard
 from tests.support.processes import DEAF, SETSID, Marked, eventually, nothing_left
 from tests.support.sandboxes import isolating
-from worker.run import workspace
+from worker import workspace
 from worker.run.pump import LimitReached
 from worker.sandbox import cgroup, seccomp
 from worker.sandbox.base import Sandbox

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from worker import workspace
 from worker.maintenance.disk import Transcripts, Workspaces
 from worker.maintenance.retention import RetentionPolicy
 from worker.maintenance.sweep import Bounds, Ended, carry_out, preview
-from worker.run import workspace
 
 MONTH = timedelta(days=30)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.run import workspace
+from worker import workspace
 
 
 def test_folders_are_private_and_gone_afterwards(tmp_path: Path) -> None:
