@@ -57,6 +57,11 @@ class Removed:
     """What was expired and is still there, counted by the reason."""
 
 
+def past(place: Any) -> Removed:
+    """What is answered by whoever went past the thing at this place, without removing it; None where there is none."""
+    return Removed(count=0, last=place, skipped={LOCKED: 1} if place else {})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expired:
     """What there is to remove."""
@@ -117,6 +122,11 @@ class RowsOf:
             last=tuple(row.last) if row.looked == size else None,
             skipped={LOCKED: locked} if locked else {},
         )
+
+    def pass_over(self, session: Session, after: Sequence[str] | None) -> Removed:
+        """Go past the next row, which cannot be removed because somebody holds what hangs on it."""
+        last = session.execute(select(self._last(self._looked(1, after)))).scalar()
+        return past(tuple(last) if last else None)
 
     def expired(self, session: Session) -> Expired:
         """All that is expired now, and the oldest of it."""

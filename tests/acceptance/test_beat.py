@@ -69,11 +69,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_sweep_between_two_batches_and_th
 ) -> None:
     auth = Auth(rows)
     auth.many(400)
-    rows.execute(
-        """CREATE FUNCTION public.slowly() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN PERFORM pg_sleep(0.01); RETURN OLD; END $$"""
-    )
-    rows.execute("CREATE TRIGGER slowly BEFORE DELETE ON auth.sessions FOR EACH ROW EXECUTE FUNCTION public.slowly()")
+    slow_down(rows)
     call = ("celery", "-A", "worker.app", "call", "maintenance.sweep", "-a", '["expired_sessions"]')
 
     first = maintenance("first")
@@ -88,3 +84,38 @@ def test_a_worker_that_is_told_to_stop_ends_its_sweep_between_two_batches_and_th
     fleet.start(*call)
     until(lambda: not auth.sessions(), within=60, what=fleet.text())
     until(lambda: rows.execute("SELECT FROM worker.schedule_slots WHERE finished_at IS NOT NULL"), what=fleet.text())
+
+
+def test_a_sweep_that_the_database_leaves_is_told_in_a_line_and_the_next_period_goes_on(
+    fleet: Fleet, maintenance: Started, rows: Rows
+) -> None:
+    auth = Auth(rows)
+    auth.many(400)
+    slow_down(rows)
+    call = ("celery", "-A", "worker.app", "call", "maintenance.sweep", "-a", '["expired_sessions"]')
+
+    maintenance("first")
+    fleet.start(*call)
+    until(lambda: len(auth.sessions()) < 400, within=30, what=fleet.text())
+    until(lambda: rows.execute(CUT), what=fleet.text())
+    until(lambda: "sweep.cut_off" in fleet.text(), what=fleet.text())
+    assert "Traceback" not in fleet.text()
+    assert 0 < len(auth.sessions()) < 400
+
+    rows.execute("UPDATE worker.schedule_slots SET scheduled_for = scheduled_for - interval '1 hour'")
+    fleet.start(*call)
+    until(lambda: not auth.sessions(), within=60, what=fleet.text())
+
+
+CUT = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE wait_event = 'PgSleep' AND datname = current_database() AND pid <> pg_backend_pid()"""
+
+
+def slow_down(rows: Rows) -> None:
+    """Let the deletion of each session take its time."""
+    rows.execute(
+        """CREATE FUNCTION public.slowly() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_sleep(0.01); RETURN OLD; END $$"""
+    )
+    rows.execute("CREATE TRIGGER slowly BEFORE DELETE ON auth.sessions FOR EACH ROW EXECUTE FUNCTION public.slowly()")

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from db.queries import purge
-from db.queries.maintenance import LOCKED, Expired, Removed, Right
+from db.queries.maintenance import LOCKED, Expired, Removed, Right, past
 from db.queries.purge import Doomed
 from worker.maintenance.retention import Refused
 from worker.settings import PREFIX
@@ -60,6 +60,11 @@ class DeletedProjects:
             last=None if len(whole) < size and whole == doomed else whole[-1].place,
             skipped={LOCKED: locked} if locked else {},
         )
+
+    def pass_over(self, session: Session, after: Sequence[str] | None) -> Removed:
+        """Go past the next project, of which somebody holds a row."""
+        found = purge.hold(session, 1, kept=self.kept, after=after or purge.START)
+        return past(found[0].place if found else None)
 
     def expired(self, session: Session) -> Expired:
         """Which projects there are to remove."""

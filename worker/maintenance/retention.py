@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sqlalchemy.orm import Session
 
@@ -38,6 +38,14 @@ class Batch(Protocol):
 
     def expired(self, session: Session) -> Expired:
         """What there is to remove; changes nothing."""
+
+
+@runtime_checkable
+class Passing(Protocol):
+    """A batch whose things have rows hanging on them that others may hold, and which can go on beyond such a thing."""
+
+    def pass_over(self, session: Session, after: Any) -> Removed:
+        """Remove nothing, and answer the place of the first thing beyond `after`, told as skipped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,13 +18,13 @@ from sqlalchemy.orm import Session
 from db.engine import BUSY, reason
 from db.queries import maintenance
 from db.queries.maintenance import Expired, Removed
-from worker.maintenance.retention import Batch, Refused, RetentionPolicy
+from worker.maintenance.retention import Batch, Passing, Refused, RetentionPolicy
 
 log = structlog.get_logger(__name__)
 
 REFUSED = "42501"
-PATIENCE = 5
-"""How many batches in a row may fail because others hold what they need."""
+PATIENCE = 10
+"""How many things in a row may each fail alone because others hold what it needs: then it is more than a row."""
 OVERRUN = 4
 """A batch of several things may take so many times as long as it should; then it is undone, and a smaller one tried."""
 LONGEST = timedelta(seconds=30)
@@ -172,6 +172,8 @@ class Sweep:
         self.size = policy.first
         self.removed = self.batches = self.failures = 0
         self.longest = 0.0
+        self.held: Passing | None = None
+        """Set where the next thing could not be removed even alone: it is left to whoever holds it."""
         self.skipped: Counter[str] = Counter()
         self.cursor: Any = None
         self.began = time.perf_counter()
@@ -182,13 +184,14 @@ class Sweep:
         why = None
         while ended is None:
             try:
-                ended = self.one_batch(batch) or self.over()
+                ended = self.go_past(self.held) if self.held else self.one_batch(batch)
+                ended = ended or self.over()
             except Refused as fault:
                 self.session.rollback()
                 ended, why = self.refused(str(fault)), str(fault)
             except DBAPIError as fault:
                 self.session.rollback()
-                ended = self.coped_with(fault)
+                ended = self.coped_with(fault, batch)
                 why = reason(fault.orig) if ended and isinstance(fault.orig, psycopg.Error) else None
             if ended is None:
                 self.pause()
@@ -204,6 +207,15 @@ class Sweep:
         self.session.commit()
         self.count(done)
         self.size = resized(asked, took=self.session.longest, policy=self.policy)
+        self.cursor = done.last
+        return Ended.DONE if done.last is None else None
+
+    def go_past(self, batch: Passing) -> Ended | None:
+        """Leave the next thing alone, and go on with what comes after it."""
+        done = batch.pass_over(self.session, self.cursor)
+        self.session.commit()
+        self.held = None
+        self.skipped.update(done.skipped)
         self.cursor = done.last
         return Ended.DONE if done.last is None else None
 
@@ -228,15 +240,17 @@ class Sweep:
             return Ended.LIMIT
         return Ended.BUDGET if self.seconds() > self.policy.budget.total_seconds() else None
 
-    def coped_with(self, fault: DBAPIError) -> Ended | None:
-        """Whether a smaller batch may do what this one could not. Raises the fault where that is no answer."""
+    def coped_with(self, fault: DBAPIError, batch: Batch) -> Ended | None:
+        """Try a smaller batch, or go past the one thing that fails alone. Raises the fault where that is no answer."""
         state = getattr(fault.orig, "sqlstate", None)
         self.longest = max(self.longest, self.session.longest)
         if state == REFUSED:
             return self.refused(str(fault.orig).partition("\n")[0])
         if state not in BUSY:
             raise fault
-        self.failures += 1
+        alone = self.asked() == 1
+        self.failures += alone
+        self.held = batch if alone and not self.held and isinstance(batch, Passing) else None
         self.size = max(1, self.asked() // 4)
         log.warning("sweep.delayed", policy=self.policy.name, sqlstate=state, size=self.size)
         return Ended.BUSY if self.failures >= PATIENCE else None

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from db.queries import multipart
-from db.queries.maintenance import LOCKED, Expired, Removed, Right
+from db.queries.maintenance import LOCKED, Expired, Removed, Right, past
 from db.queries.multipart import Stale
 from worker.maintenance import storage
 from worker.maintenance.retention import Refused
@@ -75,6 +75,11 @@ class StaleUploads:
             last=None if over else chosen[-1].place,
             skipped=aborted.skipped + Counter({LOCKED: len(left)}),
         )
+
+    def pass_over(self, session: Session, after: Sequence[str] | None) -> Removed:
+        """Go past the next upload, of which somebody holds a part."""
+        found = multipart.stale(session, 1, kept=self.kept, after=after or multipart.START)
+        return past(found[0].place if found else None)
 
     def expired(self, session: Session) -> Expired:
         """Which uploads there are to remove."""

@@ -2,10 +2,13 @@
 
 from functools import cache
 
+import psycopg
 import structlog
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
-from db.engine import engine
+from db.engine import engine, kind, reason
+from db.errors import DatabaseUnreachable
 from worker.app import app, shutdown
 from worker.maintenance import periods, policies, schedule
 from worker.settings import settings
@@ -29,8 +32,20 @@ def sweep(self, name: str) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN0
         return "switched off"
     holder = f"{self.request.hostname} {self.request.id}"
     with shutdown.heeded() as notice, structlog.contextvars.bound_contextvars(policy=name):
-        report = periods.once(policy, job, database(), holder=holder, stop=notice.given)
+        try:
+            report = periods.once(policy, job, database(), holder=holder, stop=notice.given)
+        except DBAPIError as fault:
+            return cut_off(fault)
         if report is None:
             return "done already"
         log.info("sweep.finished", **report.as_dict())
         return f"{report.removed} removed, {report.ended}"
+
+
+def cut_off(fault: DBAPIError) -> str:
+    """Tell that the database went away or was never there: what was committed stays, and the next period goes on."""
+    cause = fault.orig
+    if not isinstance(cause, psycopg.Error) or kind(cause) is not DatabaseUnreachable:
+        raise fault
+    log.warning("sweep.cut_off", reason=reason(cause))
+    return "the database is away"

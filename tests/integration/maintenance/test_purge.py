@@ -100,6 +100,24 @@ def test_one_that_its_owner_is_just_restoring_is_left_to_them(
     assert projects.leaves() == EACH
 
 
+def test_one_of_which_somebody_keeps_a_row_is_passed_over(
+    owner_url: DatabaseUrl, projects: Projects, purged: Purged
+) -> None:
+    (held,) = projects.make(1, deleted=32)
+    projects.make(5, deleted=31)
+    with callers(owner_url, 1) as (owner,):
+        connection = owner.database.connection()
+        connection.execute("BEGIN")
+        connection.execute("SELECT FROM public.messages WHERE project_id = %s FOR UPDATE", [held])
+        report = purged()
+        connection.execute("COMMIT")
+
+    assert (report.ended, report.removed, report.skipped) == (Ended.DONE, 5, {LOCKED: 1})
+    assert projects.there() == {held}
+    assert projects.leaves() == EACH
+    assert purged().removed == 1
+
+
 def test_one_that_is_locked_for_its_purge_cannot_be_restored_or_added_to(
     owner_url: DatabaseUrl, engine: Engine, projects: Projects
 ) -> None:

@@ -90,17 +90,35 @@ def test_a_session_that_somebody_holds_is_left_to_them_and_told(auth: Auth, engi
     assert carry_out(SESSIONS, engine).removed == 1
 
 
-def test_a_token_in_use_delays_a_batch_for_a_moment_and_stops_nothing(auth: Auth, engine: Engine, rows: Rows) -> None:
-    """GoTrue holds a token of a session that is about to go: the cascade waits shortly, then lets go of everything."""
-    session = auth.session(expired=100)
-    token = auth.token(session, updated=1, revoked=False)
+def test_a_session_whose_token_somebody_keeps_is_passed_over_and_the_rest_goes(
+    auth: Auth, engine: Engine, rows: Rows
+) -> None:
+    """The cascade waits for the token shortly, then lets go of everything: smaller batches find whose it is."""
+    auth.many(50)
+    held = auth.session(expired=24 * 30)  # among the others, and not the first
+    token = auth.token(held, updated=1, revoked=False)
     with psycopg.connect(rows.connection.info.dsn, password=rows.connection.info.password) as gotrue:
         gotrue.execute("SELECT FROM auth.refresh_tokens WHERE id = %s FOR UPDATE", [token])
-        report = carry_out(SESSIONS, engine)
+        report = carry_out(HUNDREDS, engine)
 
-    assert (report.ended, report.removed, report.remaining) == (Ended.BUSY, 0, 1)
-    assert report.longest < 2  # a lock is waited for much shorter
+    assert (report.ended, report.removed, report.remaining) == (Ended.DONE, 50, 1)
+    assert report.skipped == {LOCKED: 1}
+    assert auth.sessions() == {held}
     assert carry_out(SESSIONS, engine).removed == 1
+
+
+def test_a_table_that_somebody_keeps_ends_the_sweep(auth: Auth, engine: Engine, rows: Rows) -> None:
+    auth.many(50)
+    with psycopg.connect(rows.connection.info.dsn, password=rows.connection.info.password) as holder:
+        holder.execute("LOCK TABLE auth.refresh_tokens IN EXCLUSIVE MODE")
+        report = carry_out(SESSIONS, engine)
+    with psycopg.connect(rows.connection.info.dsn, password=rows.connection.info.password) as holder:
+        holder.execute("LOCK TABLE auth.sessions IN ACCESS EXCLUSIVE MODE")
+        closed = carry_out(SESSIONS, engine)
+
+    assert (report.ended, report.removed) == (Ended.BUSY, 0)
+    assert (closed.ended, closed.removed, closed.remaining) == (Ended.BUSY, 0, None)
+    assert carry_out(SESSIONS, engine).removed == 50
 
 
 @pytest.mark.parametrize(
