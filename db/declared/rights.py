@@ -22,7 +22,9 @@ POLICIES = text("""
 SECURED = text("SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p') AND relrowsecurity")
 TABLES = text("SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p')")
 SEQUENCES = text("""
-    SELECT d.refobjid::regclass::text AS drawing, d.objid::regclass::text AS name, d.deptype = 'i' AS identity
+    SELECT d.refobjid::regclass::text AS owner, d.objid::regclass::text AS name, EXISTS (
+        SELECT FROM pg_depend WHERE classid = 'pg_attrdef'::regclass AND refobjid = d.objid
+    ) AS drawn
     FROM pg_depend d JOIN pg_class c ON c.oid = d.objid
     WHERE c.relkind = 'S' AND d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
         AND d.deptype IN ('a', 'i')
@@ -64,10 +66,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sequence:
-    """One that a table's column draws from; an identity column asks for no right to it."""
+    """One that a table owns. A right to it asks only the default that draws from it, and no identity column does."""
 
     name: str
-    identity: bool
+    drawn: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,7 @@ def found(connection: Connection) -> Found:
         grants[row.relation].add(Grant(grantee=row.grantee, privilege=row.privilege, column=row.column_name))
     sequences: dict[str, tuple[Sequence, ...]] = defaultdict(tuple)
     for row in connection.execute(SEQUENCES):
-        sequences[row.drawing] += (Sequence(name=row.name, identity=row.identity),)
+        sequences[row.owner] += (Sequence(name=row.name, drawn=row.drawn),)
     return Found(
         tables=frozenset(connection.scalars(TABLES)),
         sequences=sequences,
@@ -117,7 +119,7 @@ def differences(has: Found, table: str) -> Iterator[Finding]:
     yield from policy_difference(has, table)
     yield from rights_difference(has, table, "TABLE", wanted_grants(table))
     for sequence in has.sequences.get(table, ()):
-        wanted = frozenset() if sequence.identity else wanted_draws(table)
+        wanted = wanted_draws(table) if sequence.drawn else frozenset()
         yield from rights_difference(has, sequence.name, "SEQUENCE", wanted)
 
 

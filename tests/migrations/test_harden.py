@@ -240,6 +240,16 @@ def test_check_groups_what_differs_tells_of_security_first_and_says_what_to_do(t
     assert words.endswith("mends too.\n")
 
 
+def test_a_sequence_that_a_table_owns_and_no_default_draws_from_needs_no_rights(
+    adopted: DatabaseUrl, rows: Rows
+) -> None:
+    """As the original's tasks_id_seq, made by hand beside that of the identity column."""
+    list(migrate.harden(adopted, ["rights:public.tasks_id_seq"]))
+    held = rows.execute("SELECT has_sequence_privilege('authenticated', 'public.tasks_id_seq', 'USAGE') AS held")
+    assert held == [{"held": False}]
+    assert "rights:public.tasks_id_seq" not in names(adopted)
+
+
 def test_check_knows_the_kind_of_everything_that_may_differ(adopted: DatabaseUrl) -> None:
     assert {name.partition(":")[0] for name in names(adopted)} <= set(KINDS)
 
