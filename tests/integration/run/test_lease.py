@@ -156,6 +156,21 @@ def test_a_give_back_whose_answer_was_lost_is_done_once(
     assert (rows.status(task), found["interruptions"]) == ("pending", 1)
 
 
+def test_what_was_used_is_noted_however_long_the_database_is_away(
+    through: tuple[Proxy, Database], rows: Rows, told: tuple[Notice, int]
+) -> None:
+    proxy, database = through
+    task = rows.task()
+    lease = leased(database, task, told[0])
+    proxy.cut()
+    mending = threading.Timer(1.5, proxy.mend)
+    mending.start()
+    lease.must_record_usage({"gateway_tokens": 7})
+    mending.join()
+
+    assert rows.runs(task)[-1]["usage"] == {"gateway_tokens": 7}
+
+
 def test_a_run_outlives_an_outage_and_not_a_longer_one_than_its_limit(
     through: tuple[Proxy, Database], rows: Rows, told: tuple[Notice, int]
 ) -> None:
