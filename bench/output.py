@@ -15,7 +15,7 @@ from worker.agents import Job, Parser, find
 from worker.run.redaction import Redactor
 from worker.run.streams import CHUNK, Lines
 from worker.run.text import legible
-from worker.run.transcript import Transcript
+from worker.run.transcript import COMPRESSION, MEMBER_SIZE, Transcript
 
 SIZE = 8 * 10**6
 """Bytes of output."""
@@ -118,8 +118,8 @@ def redact(output: bytes) -> None:
 
 def compress(output: bytes) -> None:
     """Compress, as the transcript does."""
-    for start in range(0, len(output), 256_000):
-        gzip.compress(output[start : start + 256_000], compresslevel=6)
+    for start in range(0, len(output), MEMBER_SIZE):
+        gzip.compress(output[start : start + MEMBER_SIZE], compresslevel=COMPRESSION)
 
 
 def take_in(output: bytes) -> None:

@@ -29,6 +29,8 @@ LONGEST_LINE = 65_536
 """An unfinished line that is longer is taken in pieces, in which an escape sequence may be cut in two."""
 MEMBER_SIZE = 256_000
 """The file grows by whole gzip members of at most about so many characters: what is written stays readable."""
+COMPRESSION = 4
+"""Four times as fast as gzip's usual 6, for files that are a tenth larger."""
 
 # When to write. Each write costs what is stored, not what is new: Postgres rewrites the whole log.
 #  - Entries as large as a quarter of what is stored are written at once: the log grows by a quarter each
@@ -220,7 +222,7 @@ class Recording:
         """Bring to the disk what is settled: all but an unfinished line."""
         if not self._settled or self.stopped:
             return
-        member = gzip.compress("".join(self._settled).encode(), compresslevel=6)
+        member = gzip.compress("".join(self._settled).encode(), compresslevel=COMPRESSION)
         self._settled, self._size = [], 0
         try:
             append(self._path, member)
