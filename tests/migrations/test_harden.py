@@ -237,7 +237,7 @@ def test_check_groups_what_differs_tells_of_security_first_and_says_what_to_do(t
     assert rights < words.index("Constraints (1)") < words.index("Indexes that repeat others (1)")
     assert words.count("public.profiles: ") == 1
     assert "\n3 differences.\nTo mend what you choose: codingit-worker db harden" in words
-    assert words.endswith("mends too.\n")
+    assert "the next codingit-worker db upgrade mends too.\n" in words
 
 
 def test_a_sequence_that_a_table_owns_and_no_default_draws_from_needs_no_rights(
