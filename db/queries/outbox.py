@@ -129,12 +129,13 @@ def _owned() -> ColumnElement[bool]:
 
 def _named() -> ColumnElement[bool]:
     """Whether any row of the application names the file: an upload of whomever, or a picture or export of the owner."""
-    address = func.concat(OrphanedFile.bucket, "/", OrphanedFile.name)
+    # An address may hold any of its characters encoded: whatever stands in place of all but letters and digits will do.
+    address = func.regexp_replace(func.concat(OrphanedFile.bucket, "/", OrphanedFile.name), "[^A-Za-z0-9]+", "%", "g")
     name, owner = OrphanedFile.name, OrphanedFile.owner
     keys = or_(ChatSession.s3_metadata_key == name, ChatSession.s3_messages_key == name)
     return or_(
         _any(FileUpload.id, FileUpload.file_path == name, FileUpload.bucket_name == OrphanedFile.bucket),
-        _any(UserProfile.id, UserProfile.user_id == owner, func.strpos(UserProfile.avatar_url, address) > 0),
+        _any(UserProfile.id, UserProfile.user_id == owner, UserProfile.avatar_url.like(func.concat("%", address, "%"))),
         _any(ChatSession.id, ChatSession.user_id == owner, keys),
         _any(ChatExportRequest.id, ChatExportRequest.user_id == owner, ChatExportRequest.s3_export_key == name),
     )

@@ -1,5 +1,6 @@
 """Uploads that nobody finished: aborted over S3 first, and only then their rows; without a key the rows alone."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -110,6 +111,20 @@ def test_without_a_key_rows_go_alone_and_a_warning_says_so_once(begun: Multipart
     assert report.removed == UPLOADS + 3
     assert begun.parts() == 0
     assert [entry["log_level"] for entry in logs if entry["event"] == "uploads.bytes_left"] == ["warning"]
+
+
+def test_a_key_without_what_uses_it_is_a_mistake_that_costs_no_row(
+    begun: MultipartUploads, swept: Swept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets a key wants the bytes gone: rows alone would lose them for good."""
+    there = begun.begin(2, days=8)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+
+    report = swept()
+
+    assert (report.ended, report.removed) == (Ended.REFUSED, 0)
+    assert "pip install 'codingit-worker[s3]'" in str(report.refused)
+    assert begun.there() == there
 
 
 @pytest.mark.parametrize("fault", [faults.broken, faults.overloaded, faults.reset])

@@ -163,12 +163,21 @@ def test_a_file_of_another_live_project_of_theirs_stays(
            VALUES (gen_random_uuid(), 'f', 'a file', 'project-files')""",
         """UPDATE public.user_profiles SET avatar_url = 'https://x/object/public/project-files/a file?t=1'
            WHERE user_id = %(user)s""",
+        """UPDATE public.user_profiles SET avatar_url = 'https://x/render/image/public/project-files/a%%20file'
+           WHERE user_id = %(user)s""",
         "INSERT INTO public.chat_sessions (session_id, user_id, s3_metadata_key) VALUES ('s', %(user)s, 'a file')",
         "INSERT INTO public.chat_sessions (session_id, user_id, s3_messages_key) VALUES ('s', %(user)s, 'a file')",
         """INSERT INTO public.chat_export_requests (user_id, export_type, s3_export_key)
            VALUES (%(user)s, 'csv', 'a file')""",
     ],
-    ids=["an upload of anybody's", "a picture", "a chat", "its messages", "an export"],
+    ids=[
+        "an upload of anybody's",
+        "a picture",
+        "a picture by its encoded address",
+        "a chat",
+        "its messages",
+        "an export",
+    ],
 )
 def test_a_file_that_any_row_names_stays(projects: Projects, emptied: Emptied, statement: str) -> None:
     projects.store("a file")

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from threading import Event
@@ -18,6 +18,7 @@ from sqlalchemy import Engine, event
 from db.engine import engine as engine_of
 from db.url import DatabaseUrl
 from tests.support.auth import Auth, policy
+from tests.support.projects import Projects
 from tests.support.rows import Rows
 from worker.maintenance.sweep import Ended, Report, carry_out
 
@@ -212,3 +213,76 @@ def test_a_batch_holds_nothing_but_what_it_removes(auth: Auth, rows: Rows, engin
 
     assert {row["id"] for row in free} == live
     assert sweeping.result().removed == 30
+
+
+@dataclass(slots=True)
+class Writer:
+    """Users at work on projects: they write to live ones, and put others into the bin and take them out again."""
+
+    url: DatabaseUrl
+    waits: list[str]
+    written: int = 0
+    gone: set[UUID] = field(default_factory=set)
+
+    def work(self, projects: list[UUID], over: Event, seed: int) -> None:
+        chance = random.Random(seed)
+        with psycopg.connect(self.url.libpq, autocommit=True) as connection:
+            connection.add_notice_handler(lambda notice: self.waits.append(notice.message_primary or ""))
+            while not over.is_set():
+                self.write(connection, chance.choice(projects), delete=chance.random() < 0.3)
+
+    def write(self, connection: psycopg.Connection, project: UUID, *, delete: bool) -> None:
+        """A message, a file and the project itself in one transaction, as long as the project is there."""
+        with suppress(psycopg.errors.ForeignKeyViolation), connection.transaction():
+            for statement in WRITES:
+                connection.execute(statement.encode(), {"project": project})
+            if delete:
+                connection.execute("UPDATE public.projects SET deleted_at = now() WHERE id = %s", [project])
+            else:
+                connection.execute("UPDATE public.projects SET deleted_at = NULL WHERE id = %s", [project])
+            self.written += 1
+            return
+        self.gone.add(project)
+
+
+WRITES = (
+    """INSERT INTO public.messages (project_id, role, content, sequence_number)
+    SELECT %(project)s, 'user', '{}', 1 + COALESCE(max(sequence_number), 0) FROM public.messages
+    WHERE project_id = %(project)s""",
+    """INSERT INTO public.file_uploads (user_id, project_id, file_name, file_path, bucket_name)
+    SELECT user_id, id, 'file', id || '/' || gen_random_uuid(), 'project-files' FROM public.projects
+    WHERE id = %(project)s""",
+)
+
+
+def test_projects_are_written_while_others_are_purged(
+    projects: Projects, rows: Rows, owner_url: DatabaseUrl, waits: list[str]
+) -> None:
+    """Two workers purge, while users write to live projects, and restore some of those that are about to go."""
+    live, old = projects.make(20), projects.make(600, deleted=31)
+    purge = replace(policy("soft_deleted_projects"), first=5, largest=5, pause=timedelta(milliseconds=5))
+    writer, over = Writer(owner_url, waits), Event()
+    with ThreadPoolExecutor(6) as pool, listening(owner_url, waits) as engine:
+        users = [pool.submit(writer.work, [*live[seed::4], *old[400 + seed :: 4]], over, seed) for seed in range(4)]
+        reports = [each.result() for each in [pool.submit(carry_out, purge, engine) for _ in range(2)]]
+        over.set()
+        for user in users:
+            user.result()
+
+    there = projects.there()
+    assert {report.ended for report in reports} == {Ended.DONE}
+    assert waits == []
+    assert rows.execute(DEADLOCKS) == [{"deadlocks": 0}]
+    assert writer.written > 100
+    assert set(live) <= there
+    assert there & set(old[:400]) == set()
+    assert {each["project_id"] for each in rows.execute("SELECT project_id FROM public.messages")} <= there
+    purged = {each["project"] for each in projects.outbox()}
+    assert purged == {*live, *old} - there
+    assert rows.execute(HALF_EMPTY) == []
+
+
+DEADLOCKS = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+HALF_EMPTY = """
+SELECT FROM public.projects WHERE (SELECT count(*) FROM public.fragments WHERE project_id = projects.id) <> 2
+    OR (SELECT count(*) FROM public.file_uploads WHERE project_id = projects.id) < 2"""
