@@ -12,6 +12,11 @@ JOBS = {
         9 * MINUTE,
         "A killed worker's workspace may be large, and the next run needs the room.",
     ),
+    "stray_sandboxes": (
+        crontab(minute="*/5"),
+        4 * MINUTE,
+        "A killed worker's machine at E2B is paid for until it is ended; E2B itself ends it after half an hour.",
+    ),
     "mirrors": (crontab(minute="35"), 55 * MINUTE, "A disk fills within hours, not minutes."),
     "transcripts": (crontab(minute="50", hour="3"), 23 * HOUR, "Once a day is enough for what is kept for days."),
     "expired_sessions": (crontab(minute="7"), 55 * MINUTE, "Little by little, as they expire."),

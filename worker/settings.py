@@ -321,8 +321,16 @@ class Settings(BaseSettings):
     """After how long without a run a kept repository goes."""
 
     # Agents and repositories.
-    sandbox: Literal["bubblewrap", "process"] | None = None
-    """`bubblewrap` insists on isolation; unset, only `rehearsal` runs without. `process`: all prompts are trusted."""
+    e2b_api_key: Key | None = None
+    """E2B's key, for the sandbox `e2b`; it reaches no sandbox."""
+    e2b_template: str = Field("base", pattern=r"^[A-Za-z0-9][A-Za-z0-9_./:-]{0,127}$")
+    """What E2B's machines are made of: at least bash, coreutils, git, tar and Python 3."""
+    e2b_api_url: Upstream | None = None
+    """Where E2B's API answers, if it is not E2B's own."""
+    e2b_sandbox_url: Upstream | None = None
+    """Where its machines answer, if they are not E2B's own."""
+    sandbox: Literal["bubblewrap", "process", "e2b"] | None = None
+    """`bubblewrap` or `e2b` insist on isolation; unset, only `rehearsal` runs without. `process`: all is trusted."""
     process_limit: int = Field(512, ge=16)
     """How many processes and threads an agent and all that it starts may be at once."""
     memory_limit: Size = 8 * 10**9
@@ -445,6 +453,13 @@ class Settings(BaseSettings):
             raise ValueError(f"it must be at most a third of {PREFIX}LEASE_TTL, or one slow tick loses the lease")
         return tick
 
+    @field_validator("sandbox")
+    @classmethod
+    def _has_an_account(cls, sandbox: str | None, info: ValidationInfo) -> str | None:
+        if sandbox == "e2b" and not info.data.get("e2b_api_key"):
+            raise ValueError(f"e2b needs {PREFIX}E2B_API_KEY")
+        return sandbox
+
     @field_validator("prices")
     @classmethod
     def _prices_for_costs(cls, prices: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -486,7 +501,7 @@ class Settings(BaseSettings):
             found.append(urlsplit(self.redis_url.get_secret_value()).password)
         if self.flower_auth:
             found.append(self.flower_auth.get_secret_value().partition(":")[2])
-        keys = (self.anthropic_api_key, self.openai_api_key, self.google_api_key)
+        keys = (self.anthropic_api_key, self.openai_api_key, self.google_api_key, self.e2b_api_key)
         stored = (self.supabase_key, self.s3_secret_access_key)
         found += [key.get_secret_value() for key in (*keys, *stored) if key]
         return tuple({form for secret in found if secret for form in (secret, unquote(secret))})

@@ -37,7 +37,7 @@ from db.models.public.threads import ConversationThread, ThreadMessage, ThreadSu
 from db.models.public.workflows import Workflow, WorkflowExecution, WorkflowTemplate
 from db.models.public.workspace import WorkspaceFile
 from db.models.storage import Bucket, BucketType, MultipartUpload, MultipartUploadPart, StoredObject
-from db.models.worker import CreatedObject, Lease, OrphanedFile, Run, ScheduleSlot, Turn
+from db.models.worker import CreatedObject, Lease, OrphanedFile, RemoteSandbox, Run, ScheduleSlot, Turn
 
 __all__ = [
     "ApiKey",
@@ -71,6 +71,7 @@ __all__ = [
     "Project",
     "ProjectStatus",
     "RefreshToken",
+    "RemoteSandbox",
     "Run",
     "ScheduleSlot",
     "StoredObject",

@@ -73,6 +73,23 @@ class Run(Base):
     entries: Mapped[Count]
 
 
+class RemoteSandbox(Base):
+    """
+    A machine of a provider's that was made for one attempt, until it is known to be gone.
+
+    It belongs to the lease by its fence, and stands in a row of its own: whoever ends or takes the attempt, and the
+    owner who deletes the task, changes nothing here, so that the machine is not forgotten with the lease.
+    """
+
+    __tablename__ = "sandboxes"
+    __table_args__ = ({"schema": "worker"},)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(BigInteger)
+    fence: Mapped[int] = mapped_column(BigInteger)
+    made_at: Mapped[Now]
+
+
 class Turn(Base):
     """Whose turn it was last among users with pending tasks: one row, held by the dispatcher that offers."""
 

@@ -170,6 +170,20 @@ def name_branch(database: Database, task_id: int, *, fence: int, branch: str) ->
     return _refusal(rows[0]["verdict"])
 
 
+def record_sandbox(database: Database, task_id: int, *, fence: int, sandbox: str, url: str) -> Refusal | None:
+    """Note the machine that was made for this attempt, whatever the answer; its address goes to the row."""
+    rows = database.call(
+        "SELECT worker.record_sandbox(%(task)s, %(fence)s, %(sandbox)s, %(url)s) AS verdict",
+        {"task": task_id, "fence": fence, "sandbox": sandbox, "url": url},
+    )
+    return _refusal(rows[0]["verdict"])
+
+
+def forget_sandbox(database: Database, *, fence: int, sandbox: str) -> None:
+    """Strike off a machine of this attempt's that is gone."""
+    database.call("SELECT worker.forget_sandbox(%(sandbox)s, %(fence)s)", {"sandbox": sandbox, "fence": fence})
+
+
 def record_push(database: Database, task_id: int, *, fence: int, push: Pushed) -> Refusal | None:
     """Note the head that is about to be pushed: later attempts may replace it."""
     rows = database.call(

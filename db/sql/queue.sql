@@ -354,6 +354,27 @@ begin
 end
 $$;
 
+-- record_sandbox: note the machine that was made for this attempt, and write its address to the row. The id stays until
+-- the machine is gone: by it alone, and never by the row, a machine is ended whose attempt nobody has any more.
+create or replace function worker.record_sandbox(task bigint, my_fence bigint, sandbox text, url text) returns text
+language plpgsql volatile security definer set search_path = '' as $$
+declare
+    verdict text := worker.lock_run(task, my_fence);
+begin
+    insert into worker.sandboxes (id, task_id, fence) values (sandbox, task, my_fence) on conflict do nothing;
+    if verdict = 'mine' then
+        update public.tasks t set sandbox_url = url, updated_at = now() where t.id = task;
+    end if;
+    return verdict;
+end
+$$;
+
+-- forget_sandbox: the machine is gone.
+create or replace function worker.forget_sandbox(sandbox text, my_fence bigint) returns void
+language sql volatile security definer set search_path = '' as $$
+    delete from worker.sandboxes s where s.id = sandbox and s.fence = my_fence
+$$;
+
 -- record_push: note the head that is about to be pushed, before it is: a later attempt may replace a head that is
 -- noted here, and no other.
 create or replace function worker.record_push(task bigint, my_fence bigint, branch text, head text, base text)
@@ -615,6 +636,8 @@ grant execute on function
     worker.tick(bigint, bigint, interval),
     worker.append(bigint, bigint, int, jsonb, int),
     worker.name_branch(bigint, bigint, text),
+    worker.record_sandbox(bigint, bigint, text, text),
+    worker.forget_sandbox(text, bigint),
     worker.record_push(bigint, bigint, text, text, text),
     worker.finish(bigint, bigint, text, jsonb, text, jsonb),
     worker.give_back(bigint, bigint, text, int, interval, jsonb),

@@ -14,6 +14,7 @@ class Rows:
     """The application's side of the database: makes users and tasks, and looks at what became of them."""
 
     def __init__(self, url: DatabaseUrl) -> None:
+        self.url = url.libpq
         self.connection = psycopg.connect(url.libpq, autocommit=True, row_factory=dict_row)
 
     def execute(self, statement: LiteralString, *parameters: Any) -> list[DictRow]:

@@ -366,3 +366,9 @@ def test_the_example_is_a_valid_file_of_settings(with_env: Set, tmp_path: Path) 
     file.write_text(re.sub(r"^#(?=\w+=)", "", (CHECKOUT / ".env.example").read_text(), flags=re.MULTILINE))
 
     assert with_env(file) == Settings(_env_file=None)
+
+
+def test_machines_of_e2b_need_a_key(faults: Faults, with_env: Set) -> None:
+    assert faults(CODINGIT_SANDBOX="e2b") == ["CODINGIT_SANDBOX: e2b needs CODINGIT_E2B_API_KEY"]
+    chosen = with_env(CODINGIT_SANDBOX="e2b", CODINGIT_E2B_API_KEY=SECRET)
+    assert SECRET in chosen.secrets()

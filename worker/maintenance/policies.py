@@ -13,14 +13,17 @@ from worker.maintenance.disk import Mirrors, Transcripts, Workspaces
 from worker.maintenance.files import UNSET, OrphanedFiles
 from worker.maintenance.purge import DeletedProjects
 from worker.maintenance.retention import RetentionPolicy
+from worker.maintenance.sandboxes import StraySandboxes
 from worker.maintenance.storage import CHUNK
 from worker.maintenance.uploads import StaleUploads
+from worker.sandbox import e2b
 from worker.settings import PREFIX, Settings
 
 ON_DISK = 50
 """How many folders or files are removed between two looks at the clock."""
 TIMEBOX = "The timebox of sessions stands in GoTrue's configuration and in no row, so it has to be told to us."
 INACTIVITY = "The limit of inactivity stands in GoTrue's configuration too."
+STRAY = "A run ends its own; what is left is of workers that were killed, and is paid for."
 TASKS = "They are their users' own: removed only where somebody decides so."
 
 
@@ -87,6 +90,7 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
             kept=days(chosen.slot_retention),
             why="History of the schedule; the current period's slot is younger than any retention.",
         ),
+        stray_sandboxes(chosen),
         RetentionPolicy(
             name="workspaces",
             batch=Workspaces(root=chosen.workspaces_dir),
@@ -172,6 +176,20 @@ def finished_tasks(chosen: Settings) -> RetentionPolicy:
         batch=RowsOf(model=Task, since=Task.created_at, kept=kept, also=also),
         kept=f"{days(kept)}: {', '.join(chosen.finished_task_statuses)}",
         why=TASKS,
+    )
+
+
+def stray_sandboxes(chosen: Settings) -> RetentionPolicy:
+    """Machines at E2B whose attempt nobody has any more."""
+    if (owner := e2b.account(chosen)) is None:
+        return switched_off("stray_sandboxes", "E2B_API_KEY", why=STRAY)
+    return RetentionPolicy(
+        name="stray_sandboxes",
+        batch=StraySandboxes(account=owner),
+        kept="while its run goes on",
+        first=5,
+        largest=50,
+        why=STRAY,
     )
 
 

@@ -26,7 +26,7 @@ def check(settings: Settings) -> None:
     settings.workspaces_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     git.version(alone, Path(settings.workspaces_dir))
     choice.sandbox(settings.sandbox, processes=settings.process_limit, memory=settings.memory_limit)
-    if settings.sandbox != "process":
+    if settings.sandbox not in {"process", "e2b"}:
         log.info("sandbox.checked", isolates=choice.fault() is None, told=" ".join(choice.told()))
 
 

@@ -15,7 +15,7 @@ from db.queries import queue
 from worker import git
 from worker.errors import Cause, CommandFailed, LeaseLost, RunInterrupted, TaskFailed
 from worker.repository import HostUnknown, NamesAway, Unreachable, names
-from worker.run import request
+from worker.run import remote, request
 from worker.run.agent import Performance, Work
 from worker.run.ending import Ended, Ending
 from worker.run.gateway import GatewayGone
@@ -28,9 +28,10 @@ from worker.run.redaction import Redactor
 from worker.run.request import Request
 from worker.run.shutdown import Notice
 from worker.run.transcript import Transcript, transcript_path
-from worker.sandbox import choice
+from worker.sandbox import choice, e2b
 from worker.sandbox.base import Sandbox
 from worker.sandbox.command import Command, Completed
+from worker.sandbox.e2b import E2B, Machine
 from worker.sandbox.process import ProcessSandbox
 from worker.settings import Settings, network_environment
 from worker.workspace import Folders, folders, mirrors
@@ -87,7 +88,7 @@ def told(story: "Story", ending: Ending) -> str:
     except Exception as fault:
         if is_of_this_host(fault):
             log.exception("host.unfit")
-            story.journal.say("error", "The worker's machine cannot run this now: it lacks disk, memory or a program.")
+            story.journal.say("error", "The worker cannot run this now: it lacks disk, memory, a program or a sandbox.")
             return ending.give_back(RunInterrupted(Cause.OVERLOADED, delay=BACKOFF), story.journal)
         with suppress(LeaseLost):
             ending.finish(Ended(reason=OUR_FAULT), story.journal, usage=story.usage)
@@ -112,6 +113,7 @@ class Story:
         self._settings = settings
         self._notice = notice
         self._performance: Performance | None = None
+        self._machine: Machine | None = None
         self._sandbox = self._sandbox_for()
         self._pump = Pump(watch=self._watch, every=WATCH, wakers=notice.fds)
         self._deadline = Deadline.after(settings.wall_limit)
@@ -134,6 +136,7 @@ class Story:
         try:
             made = folders(self._settings.workspaces_dir, task_id=self._claim.task_id, fence=self._claim.fence)
             space = self._afterwards.enter_context(made)
+            self._machine = self._machine_of_its_own()
             self._sandbox = self._sandbox_for(space.work)  # git's: into the agent's home the host writes too
             return self._in_repository(asked, space) if asked.repository else self._without_repository(asked, space)
         except Unreachable as unreachable:
@@ -174,6 +177,7 @@ class Story:
             return Ended(reason=work.cut)
         self.journal.step(90, f"Committed {head}.")
         git.bundle(workspace, base)
+        self._bring(workspace.out)
         delivery = git.receive(host, mirrored, base, bundle=workspace.out, head=head)
         self._push(host, mirrored, base, delivery)
         self.journal.step(95, f"Pushed branch {branch}.")
@@ -259,8 +263,27 @@ class Story:
         self._lease.assure()  # after a stop or an outage nothing of ours reaches the network on a stale lease
         return self._unless_stopped(self._pump.run(command, sandbox=ProcessSandbox(), limits=self._limits()))
 
+    def _machine_of_its_own(self) -> Machine | None:
+        """One of E2B's, where they are asked for; it goes after the last word about the attempt, as the workspace."""
+        owner = e2b.account(self._settings) if self._settings.sandbox == "e2b" else None
+        if owner is None:
+            return None
+        return self._afterwards.enter_context(remote.machine(owner, self._lease, self._at_e2b))
+
+    def _bring(self, result: Path) -> None:
+        """The result of a run elsewhere to its place here."""
+        if self._machine:
+            errand = e2b.fetching(self._machine, result, largest=self._settings.disk_limit)
+            remote.step(self._at_e2b, errand)
+
+    def _at_e2b(self, command: Command, errand: Sandbox) -> Completed:
+        limits = Limits(wall=self._deadline)
+        return self._unless_stopped(self._pump.run(command, sandbox=errand, limits=limits))
+
     def _sandbox_for(self, *writable: Path) -> Sandbox:
         chosen = self._settings
+        if self._machine:
+            return E2B(self._machine, writable=writable)
         return choice.sandbox(
             chosen.sandbox, writable=writable, processes=chosen.process_limit, memory=chosen.memory_limit
         )

@@ -89,6 +89,14 @@ class Lease:
         """Write the branch's name to the row."""
         self._insist(lambda: self._unless_refused(self._fenced(queue.name_branch, branch=branch)))
 
+    def record_sandbox(self, sandbox: str, *, url: str) -> None:
+        """Note the machine that was made for this attempt."""
+        self._insist(lambda: self._unless_refused(self._fenced(queue.record_sandbox, sandbox=sandbox, url=url)))
+
+    def forget_sandbox(self, sandbox: str) -> None:
+        """Strike off the machine, which is gone, also after the attempt has ended. Raises DatabaseUnavailable."""
+        queue.forget_sandbox(self._database, fence=self.claim.fence, sandbox=sandbox)
+
     def record_push(self, push: queue.Pushed) -> None:
         """Note the head that is about to be pushed. Only then may it be."""
         self._insist(lambda: self._unless_refused(self._fenced(queue.record_push, push=push)))

@@ -13,13 +13,13 @@ from time import monotonic, sleep
 from typing import Literal
 
 from worker.errors import CommandFailed
-from worker.sandbox import cgroup
+from worker.sandbox import cgroup, e2b
 from worker.sandbox.base import Sandbox
 from worker.sandbox.bubblewrap import COUNTED_APART, Bubblewrap, release
 from worker.sandbox.command import Command
 from worker.sandbox.process import ProcessSandbox
 
-Setting = Literal["bubblewrap", "process"]
+Setting = Literal["bubblewrap", "process", "e2b"]
 
 OLDEST = (0, 8)
 """The first bubblewrap with --disable-userns and --size."""
@@ -41,9 +41,15 @@ def sandbox(setting: Setting | None, *, writable: Sequence[Path] = (), processes
     """
     The sandbox that CODINGIT_SANDBOX asks for; where it is not set, bubblewrap if that works here.
 
+    Of E2B only the promise: a machine is made for a run.
+
     Raises:
-        CommandFailed: bubblewrap is asked for, and does not work here.
+        CommandFailed: bubblewrap or E2B is asked for, and does not work here.
     """
+    if setting == "e2b":
+        if lacking := e2b.fault():
+            raise CommandFailed(lacking)
+        return e2b.Promised()
     why = None if setting == "process" else fault()
     if setting == "bubblewrap" and why:
         raise CommandFailed(why)

@@ -15,6 +15,9 @@ PUSH = queue.Pushed(branch="b", head="a" * 40, base=None)
 WRITES: dict[str, Callable[[Database, queue.Claim], str | None]] = {
     "append": lambda database, claim: append(database, claim, "mine?").refusal,
     "name_branch": lambda database, claim: queue.name_branch(database, claim.task_id, fence=claim.fence, branch="b"),
+    "record_sandbox": lambda database, claim: queue.record_sandbox(
+        database, claim.task_id, fence=claim.fence, sandbox="m", url="https://m.test"
+    ),
     "record_push": lambda database, claim: queue.record_push(database, claim.task_id, fence=claim.fence, push=PUSH),
     "finish": finish,
     "give_back": lambda database, claim: queue.give_back(

@@ -12,7 +12,9 @@ from tests.support.rows import Rows
 DENIED = psycopg.errors.InsufficientPrivilege
 
 
-@pytest.mark.parametrize("table", ["public.tasks", "auth.users", "worker.leases", "worker.runs", "worker.turn"])
+@pytest.mark.parametrize(
+    "table", ["public.tasks", "auth.users", "worker.leases", "worker.runs", "worker.turn", "worker.sandboxes"]
+)
 @pytest.mark.parametrize("action", ["SELECT 1 FROM {}", "DELETE FROM {}"])
 def test_a_worker_has_no_right_to_any_table(database: Database, table: str, action: str) -> None:
     statement = sql.SQL(action).format(sql.SQL(table))

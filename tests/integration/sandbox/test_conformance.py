@@ -35,7 +35,7 @@ def heard(child: Child) -> bytes:
     return os.read(child.stdout, 100)
 
 
-def ended(child: Child, *, within: float = 3.0) -> int:
+def ended(child: Child, *, within: float = 20.0) -> int:
     assert eventually(lambda: child.poll() is not None, within=within)
     code = child.poll()
     assert code is not None
@@ -129,7 +129,7 @@ def test_what_a_program_leaves_behind_ends_with_it(sandbox: Sandbox, marked: Mar
     with nothing_left(marked):
         began = time.monotonic()
         assert outcome(sandbox, marked.python(leftover, "time.sleep(0.3)", "print('done')"))[:2] == (0, "done\n")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
 
 
 def test_a_stopped_tree_ends_though_it_ignores_sigterm_and_left_its_session(sandbox: Sandbox, marked: Marked) -> None:
@@ -138,10 +138,10 @@ def test_a_stopped_tree_ends_though_it_ignores_sigterm_and_left_its_session(sand
         closing(sandbox.start(marked.python(DAEMON, FORKED_TWICE, DEAF, UP, "time.sleep(60)"))) as child,
     ):
         assert heard(child) == b"up\n"
-        assert eventually(lambda: len(marked.alive()) >= 5)
+        assert eventually(lambda: len(marked.alive()) >= 5, within=20)
         child.stop(timedelta(milliseconds=200))
         child.stop(timedelta(milliseconds=200))
-        assert ended(child, within=1.5) == 128 + signal.SIGKILL
+        assert ended(child) == 128 + signal.SIGKILL
 
 
 def test_a_program_has_its_grace_to_end_by_itself(sandbox: Sandbox, marked: Marked) -> None:
@@ -156,7 +156,7 @@ def test_a_program_has_its_grace_to_end_by_itself(sandbox: Sandbox, marked: Mark
 def test_closing_alone_ends_the_tree(sandbox: Sandbox, marked: Marked) -> None:
     with nothing_left(marked):
         child = sandbox.start(marked.python(DAEMON, "time.sleep(60)"))
-        assert eventually(lambda: len(marked.alive()) >= 3)
+        assert eventually(lambda: len(marked.alive()) >= 3, within=20)
         child.close()
         child.close()
 
