@@ -1,5 +1,6 @@
 """One address of a PostgreSQL server, in the forms that libpq and SQLAlchemy want, never printed with its password."""
 
+import re
 from dataclasses import dataclass, replace
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
@@ -58,6 +59,15 @@ class DatabaseUrl:
         """The role that logs in; Supavisor's form is `role.project`."""
         user = urlsplit(self.libpq).username
         return None if user is None else unquote(user)
+
+    @property
+    def project(self) -> str | None:
+        """The project of Supabase's whose database it names, directly or through a pooler; None for another server."""
+        host = urlsplit(self.libpq).hostname or ""
+        if host.endswith(".pooler.supabase.com"):
+            return (self.user or "").partition(".")[2] or None
+        direct = re.fullmatch(r"db\.(\w+)\.supabase\.co", host)
+        return direct[1] if direct else None
 
     def as_role(self, role: str, password: str) -> "DatabaseUrl":
         """The same database for another role."""

@@ -478,6 +478,16 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}S3_ACCESS_KEY_ID needs {PREFIX}SUPABASE_URL or {PREFIX}S3_ENDPOINT_URL")
         return self
 
+    @model_validator(mode="after")
+    def _storage_is_the_databases_own(self) -> Self:
+        url = self.maintenance_database_url or self.database_url
+        host = urlsplit(self.supabase_url or "").hostname or ""
+        told, found = host.removesuffix(".supabase.co"), url.project if url else None
+        if self.supabase_key and found and told not in {host, found}:
+            # A copy of production's database would have production's files deleted.
+            raise ValueError(f"{PREFIX}SUPABASE_URL is of project {told}, and the database of project {found}")
+        return self
+
     @property
     def workspaces_dir(self) -> Path:
         """Where runs have their working folders; each is removed after its run."""

@@ -212,6 +212,12 @@ def among(column: Any, values: Collection[Any]) -> ColumnElement[bool]:
     return found
 
 
+def within(column: Any, chosen: Any) -> ColumnElement[bool]:
+    """Whether the column has a value of this one, of few rows: as IN, for which a plan may read the whole table."""
+    found: ColumnElement[bool] = column == any_(func.array(select(chosen).scalar_subquery()))
+    return found
+
+
 def some(model: type[Base], which: ColumnElement[bool], *, most: int) -> Delete:
     """
     The deletion of up to `most` such rows, in no order, by the places where they lie.

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.models import MultipartUpload, MultipartUploadPart
 from db.queries.changes import rows_changed
-from db.queries.maintenance import SAMPLE, Expired, among, materialized, some
+from db.queries.maintenance import SAMPLE, Expired, among, materialized, some, within
 
 START = ("-infinity", "")
 """The place before every upload."""
@@ -52,7 +52,7 @@ def remove(session: Session, uploads: Collection[str], *, kept: timedelta) -> se
     """Remove those of these uploads that are still stale and locked by nobody; answers which."""
     free = select(MultipartUpload.id).where(among(MultipartUpload.id, uploads), is_stale(kept))
     chosen = materialized(free.with_for_update(skip_locked=True).cte("chosen"))
-    doomed = delete(MultipartUpload).where(MultipartUpload.id.in_(select(chosen.c.id)), is_stale(kept))
+    doomed = delete(MultipartUpload).where(within(MultipartUpload.id, chosen.c.id), is_stale(kept))
     return set(session.scalars(doomed.returning(MultipartUpload.id)))
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from db.declared import functions
 from db.models import FileUpload, Fragment, FragmentExecution, Message, OrphanedFile, Project, WorkspaceFile
 from db.queries.changes import rows_changed
-from db.queries.maintenance import SAMPLE, Expired, among, materialized, some
+from db.queries.maintenance import SAMPLE, Expired, among, materialized, some, within
 
 SOFT_DELETE = "public.soft_delete_project"
 FINDING = f"function:{SOFT_DELETE}"
@@ -50,7 +50,7 @@ def hold(session: Session, size: int, *, kept: timedelta, after: Sequence[str]) 
     begin = tuple_(*(sql_cast(literal(each, Text), column.type) for each, column in zip(after, order, strict=True)))
     window = select(*order).where(is_expired(kept), tuple_(*order) > begin)
     looked = materialized(window.order_by(*order).limit(size).cte("looked"))
-    locked = select(Project.id).join(looked, looked.c.id == Project.id).where(is_expired(kept))
+    locked = select(Project.id).where(within(Project.id, looked.c.id), is_expired(kept))
     held = materialized(locked.with_for_update(skip_locked=True, of=Project).cte("held"))
     found = select(looked.c.id, sql_cast(looked.c.deleted_at, Text).label("since"), held.c.id.label("held"))
     joined = found.outerjoin_from(looked, held, held.c.id == looked.c.id)

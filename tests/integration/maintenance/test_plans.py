@@ -80,3 +80,21 @@ def test_a_batch_of_files(large: None, rows: Rows, engine: Engine) -> None:
         batch.remove(session, 100, done.last)
 
     assert done.count > 50
+
+
+def test_a_large_batch_of_uploads_reads_no_more_than_it_removes(large: None, rows: Rows, engine: Engine) -> None:
+    """However many others are stale: else ten times as many would take a hundred times as long."""
+    batch = StaleUploads(kept=KEPT, settings=Settings(_env_file=None))
+    before = rows.execute(READ)[0]["read"]
+    with Session(engine) as session:
+        done = batch.remove(session, 1000, None)
+        session.connection().exec_driver_sql("SELECT pg_stat_force_next_flush()")
+        session.commit()
+
+    assert done.count == 1000
+    assert rows.execute(READ)[0]["read"] - before < 8 * done.count
+
+
+READ = """
+SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes i WHERE i.relid = t.relid) AS read
+FROM pg_stat_user_tables t WHERE schemaname = 'storage' AND relname = 's3_multipart_uploads'"""

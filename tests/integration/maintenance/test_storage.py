@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from uuid import uuid4
 
@@ -244,4 +244,26 @@ def test_keys_that_cannot_work_are_told_before_they_are_used(
         monkeypatch.setenv(f"CODINGIT_{name}", value)
 
     with pytest.raises(WrongUse, match=told):
+        read(env_file=None)
+
+
+@pytest.mark.parametrize(
+    ("database", "fits"),
+    [
+        ("postgresql://postgres:x@db.abc.supabase.co:5432/postgres", True),
+        ("postgresql://postgres.abc:x@aws-0-eu.pooler.supabase.com:6543/postgres", True),
+        ("postgresql://postgres:x@10.0.0.1/postgres", True),
+        ("postgresql://postgres:x@db.staging.supabase.co:5432/postgres", False),
+        ("postgresql://postgres.staging:x@aws-0-eu.pooler.supabase.com:6543/postgres", False),
+    ],
+)
+def test_files_are_deleted_only_where_the_database_says_what_they_are(
+    monkeypatch: pytest.MonkeyPatch, database: str, fits: bool
+) -> None:
+    """A copy of a project's database names its files: with the project's own key they would be deleted there."""
+    monkeypatch.setenv("CODINGIT_SUPABASE_URL", "https://abc.supabase.co")
+    monkeypatch.setenv("CODINGIT_SUPABASE_KEY", "sb_secret_x")
+    monkeypatch.setenv("MAINTENANCE_DATABASE_URL", database)
+
+    with nullcontext() if fits else pytest.raises(WrongUse, match="abc, and the database of project staging"):
         read(env_file=None)
