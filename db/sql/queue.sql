@@ -357,7 +357,7 @@ $$;
 -- record_sandbox: note the machine that was made for this attempt, and write its address to the row. The id stays until
 -- the machine is gone: by it alone, and never by the row, a machine is ended whose attempt nobody has any more.
 create or replace function worker.record_sandbox(task bigint, my_fence bigint, sandbox text, url text) returns text
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     verdict text := worker.lock_run(task, my_fence);
 begin
@@ -371,7 +371,7 @@ $$;
 
 -- forget_sandbox: the machine is gone.
 create or replace function worker.forget_sandbox(sandbox text, my_fence bigint) returns void
-language sql volatile security definer set search_path = '' as $$
+language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
     delete from worker.sandboxes s where s.id = sandbox and s.fence = my_fence
 $$;
 

@@ -104,7 +104,7 @@ def test_a_gateway_that_dies_gives_the_task_back_at_once_and_takes_the_agent_alo
 
     until(lambda: rows.runs(mine)[-1]["outcome"], within=10, what=fleet.text())
     assert rows.status(mine) == "pending"
-    assert any("machine cannot run this now" in said for said in rows.messages(mine))
+    assert any("The worker cannot run this now" in said for said in rows.messages(mine)), rows.messages(mine)
     nothing_is_left(fleet)
 
 
