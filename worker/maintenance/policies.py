@@ -29,11 +29,12 @@ TASKS = "They are their users' own: removed only where somebody decides so."
 
 def policies(chosen: Settings) -> tuple[RetentionPolicy, ...]:
     """All of them, those that the settings switch off included."""
-    return tuple(replace(policy, budget=chosen.sweep_budget) for policy in all_of(chosen))
+    each = (*of_users(chosen), *of_files(chosen), *of_ours(chosen), *on_disk(chosen))
+    return tuple(replace(policy, budget=chosen.sweep_budget) for policy in each)
 
 
-def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
-    """Each with its own numbers."""
+def of_users(chosen: Settings) -> tuple[RetentionPolicy, ...]:
+    """What users had for a time: sessions, tokens, ended tasks."""
     return (
         RetentionPolicy(
             name="expired_sessions",
@@ -55,6 +56,12 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
             why="GoTrue looks at a revoked one only to notice that it is used again, within seconds or days.",
         ),
         finished_tasks(chosen),
+    )
+
+
+def of_files(chosen: Settings) -> tuple[RetentionPolicy, ...]:
+    """Deleted projects, and files in Storage."""
+    return (
         RetentionPolicy(
             name="stale_multipart_uploads",
             batch=StaleUploads(kept=chosen.upload_retention, settings=chosen),
@@ -78,6 +85,12 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
             largest=CHUNK,
             why="Storage deletes a file together with its bytes, which no transaction of ours can.",
         ),
+    )
+
+
+def of_ours(chosen: Settings) -> tuple[RetentionPolicy, ...]:
+    """The worker's own history, and what it left elsewhere."""
+    return (
         RetentionPolicy(
             name="runs",
             batch=RowsOf(model=Run, since=Run.started_at, kept=chosen.run_retention),
@@ -91,6 +104,12 @@ def all_of(chosen: Settings) -> tuple[RetentionPolicy, ...]:
             why="History of the schedule; the current period's slot is younger than any retention.",
         ),
         stray_sandboxes(chosen),
+    )
+
+
+def on_disk(chosen: Settings) -> tuple[RetentionPolicy, ...]:
+    """What lies on each host."""
+    return (
         RetentionPolicy(
             name="workspaces",
             batch=Workspaces(root=chosen.workspaces_dir),
