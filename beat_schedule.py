@@ -5,7 +5,8 @@ from celery.schedules import crontab
 MINUTE, HOUR = 60, 3600
 
 # name: (when, after how many seconds a message that nobody took is dropped, why then).
-# Each expires shortly before the next is due: a worker that was away does each once, and none twice.
+# Each expires shortly before the next is due: a worker that was away does each once, and none twice. What is on a disk
+# is asked of every host that listens then; one that was away waits for the next time, so it is hourly or more often.
 JOBS = {
     "workspaces": (
         crontab(minute="*/10"),
@@ -18,7 +19,11 @@ JOBS = {
         "A killed worker's machine at E2B is paid for until it is ended; E2B itself ends it after half an hour.",
     ),
     "mirrors": (crontab(minute="35"), 55 * MINUTE, "A disk fills within hours, not minutes."),
-    "transcripts": (crontab(minute="50", hour="3"), 23 * HOUR, "Once a day is enough for what is kept for days."),
+    "transcripts": (
+        crontab(minute="50"),
+        55 * MINUTE,
+        "Often, for what is kept for days: a host that was away is asked again within the hour.",
+    ),
     "expired_sessions": (crontab(minute="7"), 55 * MINUTE, "Little by little, as they expire."),
     "overlong_sessions": (crontab(minute="0", hour="3"), 23 * HOUR, "Looks at every session: once a day, if it is on."),
     "inactive_sessions": (crontab(minute="10", hour="3"), 23 * HOUR, "The same."),

@@ -3,12 +3,14 @@
 import gc
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import structlog
 from billiard.exceptions import WorkerLostError
 from celery import Celery, bootsteps, signals
-from kombu.entity import Queue
+from kombu import Consumer
+from kombu.entity import Exchange, Queue
 
 from worker import log as logs
 from worker import workspace
@@ -22,6 +24,13 @@ log = structlog.get_logger(__name__)
 
 RUNS, MAINTENANCE = "runs", "maintenance"
 SWEEP = "maintenance.sweep"
+HOSTS = Queue("maintenance.hosts", Exchange("maintenance.hosts", type="fanout"), "maintenance.hosts", no_ack=True)
+"""
+What every host is to do: published, so that each maintenance worker gets it that listens now, and nobody later.
+
+One name for all, since Redis would keep the name of each that was ever bound. Not acknowledged, since what a killed
+worker had not acknowledged would be put into a list of this name, which nobody reads.
+"""
 REAP_EVERY = 0.5
 """Seconds between two looks for children that died; Celery's own look may come only after 5."""
 
@@ -40,7 +49,7 @@ def configuration(chosen: Settings) -> dict[str, Any]:
         "worker_concurrency": chosen.concurrency,
         "task_default_queue": RUNS,
         "task_queues": (Queue(RUNS), Queue(MAINTENANCE)),
-        "task_routes": {"runs.*": {"queue": RUNS}, "maintenance.*": {"queue": MAINTENANCE}},
+        "task_routes": (to_every_host, {"runs.*": {"queue": RUNS}, "maintenance.*": {"queue": MAINTENANCE}}),
         "accept_content": ["json"],
         # For Flower.
         "task_track_started": True,
@@ -82,6 +91,40 @@ def entry(job: schedule.Job) -> dict[str, Any]:
     }
 
 
+def to_every_host(name: str, args: Sequence[str] | None, *_: Any, **__: Any) -> dict[str, Queue] | None:
+    """Where Celery is to send a message whose policy each host carries out by itself; None for any other."""
+    if name != SWEEP:
+        return None
+    from worker.maintenance import policies  # the dispatcher sends no sweep, and does without its 17 MB
+
+    each = {policy.name for policy in policies.policies(settings()) if policy.each_host}
+    return {"queue": HOSTS} if each.intersection(args or ()) else None
+
+
+class HostListener(bootsteps.ConsumerStep):  # type: ignore[misc]  # Celery has no types
+    """
+    Lets every maintenance worker take what each host is to do, besides what is in its queue.
+
+    On a channel of its own, as Celery's remote control: that of the queue is not read while a sweep goes on, and a
+    message that waited there would keep the worker looking at it without a pause.
+    """
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def include_if(self, parent: Any) -> bool:
+        """Whether it is a maintenance worker."""
+        return MAINTENANCE in parent.app.amqp.queues.consume_from
+
+    def start(self, parent: Any) -> None:
+        """Begin to listen."""
+        self.take = parent.create_task_handler()
+        super().start(parent)
+
+    def get_consumers(self, channel: Any) -> list[Consumer]:
+        """The one who listens."""
+        return [Consumer(channel, queues=[HOSTS], on_message=self.take, accept=["json"])]
+
+
 class Reaper(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery has no types
     """Looks for dead children often, so that their parent gives their tasks back at once."""
 
@@ -101,7 +144,7 @@ def created() -> Celery:
         made.conf.update(configuration(settings()))
     except WrongUse as fault:
         sys.exit(f"Error: {fault}")
-    made.steps["consumer"].add(Reaper)
+    made.steps["consumer"].update((Reaper, HostListener))
     return made
 
 

@@ -30,7 +30,9 @@ def sweep(self, name: str) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN0
     policy, job = policies.named(settings(), name), schedule.jobs(settings()).get(name)
     if policy.batch is None or job is None:
         return "switched off"
-    holder = f"{self.request.hostname} {self.request.id}"
+    node, message = self.request.hostname, self.request.id
+    # Several workers of a host may have one message at once, which is no other's delivered again.
+    holder = f"{node} {message}@{node}" if policy.each_host else f"{node} {message}"
     with shutdown.heeded() as notice, structlog.contextvars.bound_contextvars(policy=name):
         try:
             report = periods.once(policy, job, database(), holder=holder, stop=notice.given)
