@@ -207,13 +207,17 @@ def materialized(chosen: CTE) -> CTE:
 
 
 def among(column: Any, values: Collection[Any]) -> ColumnElement[bool]:
-    """Whether the column has one of these values: as IN, with one parameter for all of them."""
-    found: ColumnElement[bool] = column == any_(literal(list(values), ARRAY(column.type)))
-    return found
+    """Whether the column has one of these values, which are one parameter."""
+    return within(column, func.unnest(literal(list(values), ARRAY(column.type))))
 
 
 def within(column: Any, chosen: Any) -> ColumnElement[bool]:
-    """Whether the column has a value of this one, of few rows: as IN, for which a plan may read the whole table."""
+    """
+    Whether the column has a value of this one, of few rows.
+
+    As IN, for which a plan may read the whole table; how many an array has that is put together so, no plan knows
+    beforehand, and each is looked up by an index.
+    """
     found: ColumnElement[bool] = column == any_(func.array(select(chosen).scalar_subquery()))
     return found
 

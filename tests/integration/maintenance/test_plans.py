@@ -84,8 +84,6 @@ def test_a_batch_of_files(large: None, rows: Rows, engine: Engine) -> None:
 
 def test_a_large_batch_of_uploads_reads_no_more_than_it_removes(large: None, rows: Rows, engine: Engine) -> None:
     """However many others are stale: else ten times as many would take a hundred times as long."""
-    if int(rows.execute("SELECT current_setting('server_version_num') AS number")[0]["number"]) < 160000:
-        pytest.skip("PostgreSQL 15 reads some 35 rows for each that it removes here, which is still to be mended")
     batch = StaleUploads(kept=KEPT, settings=Settings(_env_file=None))
     before = rows.execute(READ)[0]["read"]
     with Session(engine) as session:
