@@ -1,150 +1,182 @@
-"""What cleaning up costs, and whom: half a million of a million sessions, swept, and deleted in one statement."""
+"""What cleaning up costs, and whom: in batches, as a sweep does, and by one DELETE that cascades, as the seed does."""
 
-import json
-import random
-import subprocess
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
+from multiprocessing import get_context
 from statistics import quantiles
 from time import perf_counter, sleep
+from typing import LiteralString
 
-import psycopg
+from bench.jobs import JOBS, Job
+from bench.measure import Bench, Row, one, wal_position
+from bench.traffic import LIVE, Calls, beside
+from db.engine import engine
+from worker.maintenance import policies, sweep
+from worker.maintenance.retention import RetentionPolicy
+from worker.maintenance.sweep import Ended, Report
+from worker.settings import Settings
 
-from bench.fleet import ROOT
-from bench.growth import claim
-from bench.measure import Bench, Row, wal_position
-from db.engine import Database, engine
-from worker.maintenance import policies
-from worker.maintenance.sweep import Ended, carry_out
-from worker.settings import Settings, inherited
-
-TOTAL = 1_000_000
-"""Sessions, each with one token; every other one is expired."""
+SMALLER = 10
+"""The smaller size is the larger one divided by this."""
 QUIET = 10.0
 """Seconds for which calls are timed while nothing is cleaned up."""
-PACE = 0.01
-"""Seconds between two calls of the same kind."""
-SINGLE = "DELETE FROM auth.sessions WHERE not_after < now() - interval '72 hours'"
-"""As the seed's auth.cleanup_expired_sessions does it, with our grace."""
-FILL = (
-    "SET session_replication_role = replica",  # rows come in without foreign keys being checked
-    "INSERT INTO auth.users (id) SELECT gen_random_uuid() FROM generate_series(1, 10000)",
-    """INSERT INTO auth.sessions (id, user_id, not_after, created_at, updated_at)
-       SELECT gen_random_uuid(), users.ids[1 + n %% cardinality(users.ids)],
-           now() - interval '4 days' * (CASE WHEN n %% 2 = 0 THEN 1 ELSE -1 END) - n * interval '1 millisecond',
-           now() - interval '30 days', now() - interval '5 days'
-       FROM (SELECT array_agg(id) AS ids FROM auth.users) AS users, generate_series(1, %(total)s) AS n""",
-    """INSERT INTO auth.refresh_tokens (token, user_id, session_id, revoked, created_at, updated_at)
-       SELECT md5(id::text), user_id, id, false, created_at, updated_at FROM auth.sessions""",
-    """INSERT INTO public.tasks (user_id, prompt, selected_agent)
-       SELECT users.ids[1 + n %% cardinality(users.ids)], 'bench', 'rehearsal'
-       FROM (SELECT array_agg(id) AS ids FROM auth.users) AS users, generate_series(1, 20000) AS n""",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cleaned:
-    """One cleaning of one database, with nothing else going on."""
-
-    rows: int
-    seconds: float
-    longest: float
-    wal: float
-    """Bytes a row."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Served:
-    """How long calls took while something went on, in milliseconds."""
+class Found:
+    """What one way of doing it took with nothing else going on, an entry a repeat."""
 
-    claims: list[float] = field(default_factory=list)
-    refreshes: list[float] = field(default_factory=list)
-    held_up: int = 0
-    """Refreshes of live sessions that found a row locked."""
+    seconds: list[float] = field(default_factory=list)
+    longest: list[float] = field(default_factory=list)
+    """Milliseconds of the longest transaction."""
+    wal: list[float] = field(default_factory=list)
+    """Bytes."""
 
 
 def measure(bench: Bench) -> Iterator[Row]:
-    """Sessions at two sizes; at the larger against one DELETE, and what other users notice of either."""
-    with filled(bench, TOTAL // 10) as small, filled(bench, TOTAL) as large:
-        tenth = [swept(small) for _ in range(bench.repeats)]
-        sweeps = [swept(large) for _ in range(bench.repeats)]
-        singles = [deleted(large) for _ in range(bench.repeats)]
-        quiet, beside_sweep, beside_single = (
-            [served(large, meanwhile) for _ in range(bench.repeats)] for meanwhile in (nothing, command, single)
-        )
-    yield from figures(tenth, sweeps, singles)
-    yield from latencies("claim", quiet, beside_sweep, beside_single, of=lambda found: found.claims)
-    yield from latencies("refresh", quiet, beside_sweep, beside_single, of=lambda found: found.refreshes)
-    yield Row.of("lifecycle", "live refreshes held up, sweep", [found.held_up for found in beside_sweep], "refreshes")
+    """Each job at two sizes; at the larger against one DELETE, and what other users notice of either."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as worker:
+        worker.submit(awake).result()  # a worker has long begun when a sweep does
+        for job in JOBS:
+            with filled(bench, replace(job, count=job.count // SMALLER)) as less, filled(bench, job) as all_of_it:
+                yield from compared(less, all_of_it, job)
+                yield from noticed(all_of_it, job, worker)
 
 
-def figures(tenth: Sequence[Cleaned], sweeps: Sequence[Cleaned], singles: Sequence[Cleaned]) -> Iterator[Row]:
-    """What a sweep costs beside one DELETE, and beside a sweep of a tenth."""
+def compared(less: Bench, all_of_it: Bench, job: Job) -> Iterator[Row]:
+    """What a sweep costs beside one DELETE, which takes turns with it, and beside a sweep of a tenth."""
+    tenth, ours, single = Found(), Found(), Found()
+    smaller = replace(job, count=job.count // SMALLER)
+    for _ in range(all_of_it.repeats):
+        for source, some, way, found in (
+            (less, smaller, in_batches, tenth),
+            (all_of_it, job, in_batches, ours),
+            (all_of_it, job, at_once, single),
+        ):
+            with fresh(source) as copy:
+                way(copy, some, found)
+                with copy.connect() as connection:
+                    assert one(connection.execute(some.kept)) == some.removed
+    seconds = partial(pair, job, f"{job.count:,} of {2 * job.count:,}", "s")
+    yield from seconds(single.seconds, ours.seconds)
+    fewer = row(job, f"{smaller.count:,} of {2 * smaller.count:,}, sweep", tenth.seconds, "s")
+    yield fewer
+    yield row(job, "ten times as many, sweep", ours.seconds, "s", against=fewer)
+    yield from pair(job, "speed", "rows/s", *([job.removed / each for each in way.seconds] for way in (single, ours)))
+    yield from pair(job, "longest transaction", "ms", single.longest, ours.longest)
+    yield from pair(job, "WAL", "bytes/row", *([each / job.removed for each in way.wal] for way in (single, ours)))
 
-    def row(case: str, found: Sequence[Cleaned], unit: str, of: Callable[[Cleaned], float], against: Row | None) -> Row:
-        return Row.of("lifecycle", case, [of(each) for each in found], unit, against=against)
 
-    name = f"{TOTAL // 2:,} of {TOTAL:,} sessions"
-    one_delete = row(f"{name}, one DELETE", singles, "s", lambda each: each.seconds, None)
-    less = row(f"{TOTAL // 20:,} of {TOTAL // 10:,} sessions, sweep", tenth, "s", lambda each: each.seconds, None)
-    yield from (one_delete, less)
-    yield row(f"{name}, sweep", sweeps, "s", lambda each: each.seconds, one_delete)
-    yield row(f"{name}, sweep, ten times the rows", sweeps, "s", lambda each: each.seconds, less)
-    yield row(f"{name}, sweep", sweeps, "rows/s", lambda each: each.rows / each.seconds, None)
-    longest = row("longest transaction, one DELETE", singles, "ms", lambda each: each.longest * 1000, None)
-    yield longest
-    yield row("longest transaction, sweep", sweeps, "ms", lambda each: each.longest * 1000, longest)
-    wal = row("WAL a session, one DELETE", singles, "bytes", lambda each: each.wal, None)
-    yield wal
-    yield row("WAL a session, sweep", sweeps, "bytes", lambda each: each.wal, wal)
+def noticed(bench: Bench, job: Job, worker: Executor) -> Iterator[Row]:
+    """The p99 of a claim and of a refresh, of all repeats together, beside nothing, a sweep, and one DELETE."""
+    alone, ours, single = Calls(), Calls(), Calls()
+    for _ in range(bench.repeats):
+        for meanwhile, calls in (
+            (nothing, alone),
+            (partial(sweep_in, worker, job), ours),
+            (partial(delete, job.single), single),
+        ):
+            with fresh(bench) as copy:
+                beside(copy, meanwhile, calls)
+    for call, of in (("claim", claims_of), ("refresh", refreshes_of)):
+        base = row(job, f"p99 of a {call} beside nothing", [p99(of(alone))], "ms")
+        yield base
+        for way, calls in (("one DELETE", single), ("a sweep", ours)):
+            yield row(job, f"p99 of a {call} beside {way}", [p99(of(calls))], "ms", against=base)
+    yield row(job, "live refreshes held up, sweep", [ours.held_up], "refreshes")
 
 
-def latencies(call: str, *found: Sequence[Served], of: Callable[[Served], Sequence[float]]) -> Iterator[Row]:
-    """The p99 of a call while nothing goes on, beside a sweep, and beside one DELETE."""
-    quiet = None
-    for case, served_then in zip(("nothing", "a sweep", "one DELETE"), found, strict=True):
-        values = [quantiles(of(each), n=100)[98] for each in served_then]
-        row = Row.of("lifecycle", f"p99 of a {call} beside {case}", values, "ms", against=quiet)
-        quiet = quiet or row
-        yield row
+def pair(job: Job, name: str, unit: str, single: Sequence[float], ours: Sequence[float]) -> tuple[Row, Row]:
+    """What the single DELETE took, and beside it what a sweep did."""
+    base = row(job, f"{name}, one DELETE", single, unit)
+    return base, row(job, f"{name}, sweep", ours, unit, against=base)
+
+
+def row(job: Job, case: str, values: Sequence[float], unit: str, *, against: Row | None = None) -> Row:
+    """One row of this job."""
+    return Row.of("lifecycle", f"{job.policy}: {case}", values, unit, against=against)
+
+
+def p99(values: Sequence[float]) -> float:
+    """What 99 of 100 did not exceed."""
+    return quantiles(values, n=100)[98]
+
+
+def claims_of(calls: Calls) -> Sequence[float]:
+    """Milliseconds of each claim."""
+    return calls.claims
+
+
+def refreshes_of(calls: Calls) -> Sequence[float]:
+    """Milliseconds of each refresh."""
+    return calls.refreshes
 
 
 @contextmanager
-def filled(bench: Bench, total: int) -> Iterator[Bench]:
-    """A database with so many sessions, to be copied for each measurement."""
+def filled(bench: Bench, job: Job) -> Iterator[Bench]:
+    """A database with twice as many as there are to remove, its statistics known, to be copied."""
     with bench.copied() as copy:
         with copy.connect() as connection:
-            for statement in FILL:
-                connection.execute(statement.encode(), {"total": total} if "%(total)s" in statement else {})
+            connection.execute("SET session_replication_role = replica")  # foreign keys are not checked
+            for statement in (LIVE + ";\n" + job.fill.format(count=job.count)).split(";\n"):
+                connection.execute(statement.encode())
             connection.execute("VACUUM ANALYZE")
-            connection.execute("CHECKPOINT")
         yield replace(copy, template=copy.url)
 
 
-def swept(bench: Bench) -> Cleaned:
-    """Carry the policy out, without the pauses that it makes for others."""
-    policy = policies.named(Settings(_env_file=None), "expired_sessions")
-    with bench.copied() as copy, copy.connect() as connection:
-        database, before = engine(copy.url), wal_position(connection)
-        report = carry_out(replace(policy, pause=timedelta()), database)
-        database.dispose()
-        assert (report.ended, report.remaining) == (Ended.DONE, 0)
-        wal = (wal_position(connection) - before) / report.removed
-    return Cleaned(rows=report.removed, seconds=report.seconds, longest=report.longest, wal=wal)
+@contextmanager
+def fresh(filled: Bench) -> Iterator[Bench]:
+    """A copy, all of it on disk: what is removed was written long ago."""
+    with filled.copied() as copy:
+        with copy.connect() as connection:
+            connection.execute("CHECKPOINT")
+        yield copy
 
 
-def deleted(bench: Bench) -> Cleaned:
-    """Delete all in one statement."""
-    with bench.copied() as copy, copy.connect() as connection:
+def in_batches(bench: Bench, job: Job, found: Found) -> None:
+    """A sweep, without its pauses, which are for others' sake."""
+    with bench.connect() as watching:
+        before = wal_position(watching)
+        report = carry_out(bench, job, gently=False)
+        found.wal.append(wal_position(watching) - before)
+    found.seconds.append(report.seconds)
+    found.longest.append(1000 * report.longest)
+
+
+def at_once(bench: Bench, job: Job, found: Found) -> None:
+    """One statement, whose cascades do the rest."""
+    with bench.connect() as connection:
         before, began = wal_position(connection), perf_counter()
-        rows = connection.execute(SINGLE).rowcount
+        connection.execute(job.single)
         seconds = perf_counter() - began
-        wal = (wal_position(connection) - before) / rows
-    return Cleaned(rows=rows, seconds=seconds, longest=seconds, wal=wal)
+        found.wal.append(wal_position(connection) - before)
+    found.seconds.append(seconds)
+    found.longest.append(1000 * seconds)
+
+
+def carry_out(bench: Bench, job: Job, *, gently: bool) -> Report:
+    """A sweep of all there is to remove."""
+    database = engine(bench.url)
+    try:
+        report = sweep.carry_out(policy_of(job.policy, gently=gently), database)
+    finally:
+        database.dispose()
+    assert (report.ended, report.removed) == (Ended.DONE, job.count), report
+    return report
+
+
+def policy_of(name: str, *, gently: bool) -> RetentionPolicy:
+    """As it is without any settings; `gently` is with its pauses."""
+    policy = replace(policies.named(Settings(_env_file=None), name), budget=timedelta(hours=1))
+    return policy if gently else replace(policy, pause=timedelta())
+
+
+def awake() -> None:
+    """Let a process have everything imported."""
 
 
 def nothing(_bench: Bench) -> None:
@@ -152,70 +184,12 @@ def nothing(_bench: Bench) -> None:
     sleep(QUIET)
 
 
-def command(bench: Bench) -> None:
-    """A sweep as an operator would have it, pauses included."""
-    argv = (sys.executable, "-m", "worker", "maintenance", "run", "expired_sessions", "--json")
-    env = inherited({"MAINTENANCE_DATABASE_URL": bench.url.libpq})
-    done = subprocess.run(argv, cwd=ROOT, env=env, check=True, stdout=subprocess.PIPE, timeout=600)
-    report: Mapping[str, object] = json.loads(done.stdout)
-    assert report["ended"] == "done"
+def sweep_in(worker: Executor, job: Job, bench: Bench) -> None:
+    """A sweep in a process of its own, pauses included."""
+    worker.submit(carry_out, bench, job, gently=True).result()
 
 
-def single(bench: Bench) -> None:
+def delete(statement: LiteralString, bench: Bench) -> None:
     """One DELETE."""
     with bench.connect() as connection:
-        connection.execute(SINGLE)
-
-
-def served(bench: Bench, meanwhile: Callable[[Bench], None]) -> Served:
-    """Claim tasks and refresh live sessions for as long as `meanwhile` takes."""
-    found, over = Served(), threading.Event()
-    with bench.copied() as copy:
-        users = [threading.Thread(target=each, args=(copy, found, over)) for each in (claims, refreshes)]
-        for user in users:
-            user.start()
-        meanwhile(copy)
-        over.set()
-        for user in users:
-            user.join()
-    return found
-
-
-def claims(bench: Bench, found: Served, over: threading.Event) -> None:
-    """Time one claim after the other."""
-    with bench.connect() as connection, Database(bench.worker_url) as database:
-        tasks = [row[0] for row in connection.execute("SELECT id FROM public.tasks ORDER BY id")]
-        for task in tasks:
-            if over.is_set():
-                return
-            found.claims.append(1000 * claim(database, task))
-            sleep(PACE)
-
-
-def refreshes(bench: Bench, found: Served, over: threading.Event) -> None:
-    """Time one refresh after the other, of sessions that are not expired."""
-    with bench.connect() as connection:
-        living = "SELECT id FROM auth.sessions WHERE not_after > now() LIMIT 5000"
-        sessions = [row[0] for row in connection.execute(living)]
-        while not over.is_set():
-            began = perf_counter()
-            found.held_up += not refreshed(connection, random.choice(sessions))  # noqa: S311 - any will do
-            found.refreshes.append(1000 * (perf_counter() - began))
-            sleep(PACE)
-
-
-def refreshed(connection: psycopg.Connection, session: object) -> bool:
-    """As GoTrue does it; False where a row is locked."""
-    with connection.transaction():
-        last = "SELECT id FROM auth.refresh_tokens WHERE session_id = %s AND NOT revoked FOR UPDATE SKIP LOCKED"
-        token = connection.execute(last, [session]).fetchone()
-        held = connection.execute("SELECT id FROM auth.sessions WHERE id = %s FOR UPDATE SKIP LOCKED", [session])
-        if token is None or held.fetchone() is None:
-            return False
-        connection.execute("UPDATE auth.refresh_tokens SET revoked = true, updated_at = now() WHERE id = %s", token)
-        insert = (
-            "INSERT INTO auth.refresh_tokens (token, session_id, revoked, updated_at) VALUES (%s, %s, false, now())"
-        )
-        connection.execute(insert, [random.randbytes(16).hex(), session])  # noqa: S311 - no secret
-        connection.execute("UPDATE auth.sessions SET updated_at = now() WHERE id = %s", [session])
-    return True
+        connection.execute(statement)

@@ -129,10 +129,7 @@ class OrphanedFile(Base):
     """
 
     __tablename__ = "orphaned_files"
-    __table_args__ = (
-        Index("orphaned_files_not_before", "not_before"),
-        {"schema": "worker"},
-    )
+    __table_args__ = ({"schema": "worker"},)
 
     bucket: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)

@@ -29,7 +29,6 @@ TABLES = (
         last_error text,
         CONSTRAINT orphaned_files_pkey PRIMARY KEY (bucket, name, owner)
     )""",
-    "CREATE INDEX orphaned_files_not_before ON worker.orphaned_files (not_before)",
 )
 
 
