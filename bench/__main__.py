@@ -30,7 +30,7 @@ BENCHES: Mapping[str, Callable[[Bench], Iterable[Row]]] = {
     "memory": memory.measure,
     "recovery": recovery.measure,
 }
-POSTGRES = {"max_wal_size": "8GB", "min_wal_size": "4GB", "shared_buffers": "1GB"}
+POSTGRES = {"max_wal_size": "8GB", "min_wal_size": "4GB", "shared_buffers": "4GB"}
 """Durable as a real server is, with as much memory as one of that size has, and files of its log to use again."""
 
 

@@ -130,10 +130,12 @@ def filled(bench: Bench, job: Job) -> Iterator[Bench]:
 
 @contextmanager
 def fresh(filled: Bench) -> Iterator[Bench]:
-    """A copy, all of it on disk: what is removed was written long ago."""
+    """A copy, on disk as what was written long ago; and in memory, of which else each size would have its own share."""
     with filled.copied() as copy:
         with copy.connect() as connection:
             connection.execute("CHECKPOINT")
+            connection.execute("CREATE EXTENSION pg_prewarm")
+            connection.execute("SELECT pg_prewarm(oid) FROM pg_class WHERE relkind IN ('r', 'i', 't')")
         yield copy
 
 

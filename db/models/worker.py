@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, Sequence, text
+from sqlalchemy import BigInteger, CheckConstraint, Identity, Index, Sequence, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.base import Base, Count, Json, Now, Timestamp
@@ -125,15 +125,16 @@ class OrphanedFile(Base):
     """
     A stored file whose row is gone, and that is still to be deleted.
 
-    The owner is part of its key: what one user's row names must never stand in the way of the file's own owner.
+    A file is here once for each row that named it: what one user's row names never stands in the way of another's.
     """
 
     __tablename__ = "orphaned_files"
     __table_args__ = ({"schema": "worker"},)
 
-    bucket: Mapped[str] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(primary_key=True)
-    owner: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    bucket: Mapped[str]
+    name: Mapped[str]
+    owner: Mapped[UUID]
     project: Mapped[UUID]
     added_at: Mapped[Now]
     attempts: Mapped[Count]

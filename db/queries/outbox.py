@@ -1,6 +1,6 @@
 """The outbox of stored files whose rows are gone: which may be deleted, which must not be, and what became of them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,10 +13,8 @@ from sqlalchemy import (
     delete,
     false,
     func,
-    literal,
     or_,
     select,
-    tuple_,
     update,
 )
 from sqlalchemy import cast as sql_cast
@@ -24,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from db.models import ChatExportRequest, ChatSession, FileUpload, OrphanedFile, Project, StoredObject, UserProfile
 from db.queries.changes import rows_changed
-from db.queries.maintenance import SAMPLE, Expired
+from db.queries.maintenance import SAMPLE, Expired, among
 
 GONE = "gone"
 """There is no such file any more, or never was."""
@@ -43,23 +41,18 @@ DOUBLINGS = 11
 class Orphan:
     """A file in the outbox, and what may be done about it: `GONE`, `OURS`, or why it must be left alone."""
 
+    id: int
+    """Its place in the outbox, in which files stand in the order in which they came."""
     bucket: str
     name: str
-    owner: str
     verdict: str
 
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What it is known by, and its place in the outbox."""
-        return (self.bucket, self.name, self.owner)
 
-
-def due(session: Session, size: int, *, after: Sequence[str] | None) -> list[Orphan]:
+def due(session: Session, size: int, *, after: int) -> list[Orphan]:
     """The next files beyond the place `after` that may be looked at now."""
-    wanted = select(*_key(), verdict().label("verdict")).where(OrphanedFile.not_before <= func.now())
-    if after is not None:
-        wanted = wanted.where(tuple_(*_columns()) > tuple_(*_values(after)))
-    return [Orphan(**row) for row in session.execute(wanted.order_by(*_columns()).limit(size)).mappings()]
+    columns = (OrphanedFile.id, OrphanedFile.bucket, OrphanedFile.name, verdict().label("verdict"))
+    wanted = select(*columns).where(OrphanedFile.not_before <= func.now(), OrphanedFile.id > after)
+    return [Orphan(**row) for row in session.execute(wanted.order_by(OrphanedFile.id).limit(size)).mappings()]
 
 
 def forget(session: Session, orphans: Collection[Orphan]) -> int:
@@ -87,7 +80,7 @@ def expired(session: Session) -> Expired:
     oldest = sql_cast(func.min(OrphanedFile.added_at), Text)
     count, since = session.execute(select(func.count(), oldest).select_from(OrphanedFile)).one()
     names = select(OrphanedFile.bucket, OrphanedFile.name, OrphanedFile.last_error)
-    first = session.execute(names.order_by(OrphanedFile.added_at, *_columns()).limit(SAMPLE))
+    first = session.execute(names.order_by(OrphanedFile.id).limit(SAMPLE))
     return Expired(count=count, oldest=since, sample=tuple(shown(*row) for row in first))
 
 
@@ -141,18 +134,5 @@ def _named() -> ColumnElement[bool]:
     )
 
 
-def _columns() -> tuple[Any, Any, Any]:
-    return OrphanedFile.bucket, OrphanedFile.name, OrphanedFile.owner
-
-
-def _key() -> tuple[Any, ...]:
-    return OrphanedFile.bucket, OrphanedFile.name, sql_cast(OrphanedFile.owner, Text).label("owner")
-
-
-def _values(key: Sequence[str]) -> list[ColumnElement[Any]]:
-    bucket, name, owner = key
-    return [literal(bucket, Text), literal(name, Text), sql_cast(literal(owner, Text), OrphanedFile.owner.type)]
-
-
 def _among(orphans: Collection[Orphan]) -> ColumnElement[bool]:
-    return tuple_(*_columns()).in_([tuple_(*_values(each.key)) for each in orphans])
+    return among(OrphanedFile.id, [each.id for each in orphans])

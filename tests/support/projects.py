@@ -84,4 +84,4 @@ class Projects:
         return {row["name"] for row in self.rows.execute("SELECT name FROM storage.objects")}
 
     def outbox(self) -> list[dict[str, Any]]:
-        return self.rows.execute("SELECT * FROM worker.orphaned_files ORDER BY bucket, name, owner")
+        return self.rows.execute("SELECT * FROM worker.orphaned_files ORDER BY bucket, name, owner, id")

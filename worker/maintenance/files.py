@@ -46,9 +46,9 @@ class OrphanedFiles:
         """What it takes; it deletes nothing from Supabase's tables itself."""
         return (Right(table="worker.orphaned_files"), *(Right(table=name, privileges=("SELECT",)) for name in READ))
 
-    def remove(self, session: Session, size: int, after: Sequence[str] | None) -> Removed:
+    def remove(self, session: Session, size: int, after: int | None) -> Removed:
         """Have up to `size` files deleted, and strike off those that are gone."""
-        orphans = outbox.due(session, size, after=after)
+        orphans = outbox.due(session, size, after=after or 0)
         session.commit()
         ours = [each for each in orphans if each.verdict == OURS]
         reasons = self._delete(ours)
@@ -56,7 +56,7 @@ class OrphanedFiles:
         over = len(orphans) < size or AWAY in reasons.values()
         return Removed(
             count=count,
-            last=None if over else orphans[-1].key,
+            last=None if over else orphans[-1].id,
             skipped=settle(session, orphans, reasons),
         )
 
@@ -81,18 +81,19 @@ def delete_all(files: Files, ours: Sequence[Orphan]) -> Mapping[Orphan, str]:
         Refused: Storage takes nothing from us.
     """
     reasons: dict[Orphan, str] = {}
-    for bucket, group in groupby(ours, key=attrgetter("bucket")):
-        some = {each.name: each for each in group}
+    asked = sorted(ours, key=attrgetter("bucket"))
+    for bucket, group in groupby(asked, key=attrgetter("bucket")):
+        some = list(group)
         try:
-            refused = files.delete(bucket, list(some))
+            refused = files.delete(bucket, sorted({each.name for each in some}))
         except StorageUnavailable as fault:
             log.warning("storage.unavailable", reason=str(fault))
-            return reasons | dict.fromkeys(ours[ours.index(next(iter(some.values()))) :], AWAY)
+            return reasons | dict.fromkeys(asked[asked.index(some[0]) :], AWAY)
         except StorageRefused as fault:
             raise Refused(str(fault)) from fault
         for name, why in refused.items():
             log.warning("file.kept", bucket=bucket, name=name, reason=why)
-            reasons[some[name]] = UNTAKEN
+        reasons |= {each: UNTAKEN for each in some if each.name in refused}
     return reasons
 
 

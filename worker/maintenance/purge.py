@@ -39,7 +39,7 @@ class DeletedProjects:
     def rights(self) -> tuple[Right, ...]:
         """What it takes."""
         leaves = (Right(table=f"public.{name}", privileges=("SELECT", "DELETE")) for name in LEAVES)
-        outbox = Right(table="worker.orphaned_files", privileges=("SELECT", "INSERT", "UPDATE"))
+        outbox = Right(table="worker.orphaned_files", privileges=("INSERT",))
         return (Right(table="public.projects"), *leaves, outbox)
 
     def remove(self, session: Session, size: int, after: Sequence[str] | None) -> Removed:

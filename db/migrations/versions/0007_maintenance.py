@@ -19,6 +19,7 @@ TABLES = (
     )""",
     "CREATE INDEX schedule_slots_taken_at ON worker.schedule_slots (taken_at)",
     """CREATE TABLE worker.orphaned_files (
+        id bigint GENERATED ALWAYS AS IDENTITY,
         bucket text NOT NULL,
         name text NOT NULL,
         owner uuid NOT NULL,
@@ -27,7 +28,7 @@ TABLES = (
         attempts integer NOT NULL DEFAULT 0,
         not_before timestamptz NOT NULL DEFAULT now(),
         last_error text,
-        CONSTRAINT orphaned_files_pkey PRIMARY KEY (bucket, name, owner)
+        CONSTRAINT orphaned_files_pkey PRIMARY KEY (id)
     )""",
 )
 

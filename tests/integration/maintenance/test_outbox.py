@@ -90,6 +90,21 @@ def test_the_files_of_a_purged_project_go_and_no_others(
     assert projects.outbox() == []
 
 
+def test_a_file_that_several_rows_named_is_deleted_once(
+    projects: Projects, purged: Callable[[], Report], emptied: Emptied, storage: Storage
+) -> None:
+    gone, also = projects.make(2, deleted=31, uploads=1)
+    for project in (gone, also):
+        projects.upload(project, f"{gone}/1")
+    purged()
+    assert len(projects.outbox()) == 4
+
+    report = emptied()
+
+    assert (report.removed, report.remaining, report.skipped) == (4, 0, {})
+    assert dict(storage.deleted) == {(BUCKET, f"{gone}/1"): 1, (BUCKET, f"{also}/1"): 1}
+
+
 def test_another_users_file_is_never_touched(
     projects: Projects, purged: Callable[[], Report], emptied: Emptied, storage: Storage
 ) -> None:
@@ -281,11 +296,12 @@ def test_one_that_storage_does_not_take_does_not_stand_in_the_way(
     for name in "abcdefg":
         projects.store(name)
         orphan(projects, name)
+    orphan(projects, "d")
     storage.always = faults.refusing("d")
 
     report = emptied()
 
-    assert (report.removed, report.skipped) == (6, {UNTAKEN: 1})
+    assert (report.removed, report.skipped) == (6, {UNTAKEN: 2})
     assert reasons(projects) == {"d": UNTAKEN}
 
 
