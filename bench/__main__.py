@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench import growth, lifecycle, logs, memory, output, pickup, recovery, rls, runs, search, throughput
 from bench.measure import Bench, Row
+from worker import log
 from worker.local.servers import servers
 
 BENCHES: Mapping[str, Callable[[Bench], Iterable[Row]]] = {
@@ -37,6 +38,7 @@ POSTGRES = {"max_wal_size": "8GB", "min_wal_size": "4GB", "shared_buffers": "4GB
 def main() -> None:
     """Run what was asked for."""
     asked = arguments()
+    log.configure(level="INFO", form="console")  # to stderr: what is printed is the figures
     rows = found(asked)
     for_programs(rows) if asked.json else for_documents(rows) if asked.markdown else for_people(rows)
 
