@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db.models import Fragment, FragmentExecution
 from db.queries.changes import only, was_done
-from db.queries.paging import newest_first
+from db.queries.paging import newest_first, only_of
 from db.queries.storable import readable, storable
 
 Outcome = Literal["completed", "failed", "timeout"]
@@ -123,11 +123,7 @@ def newest(
     before: Seen | None = None,
 ) -> list[Seen]:
     """The newest first, of a user, of a project, or all; the next page is `before` the last fragment of this one."""
-    wanted = _looking()
-    if user_id is not None:
-        wanted = wanted.where(Fragment.user_id == user_id)
-    if project_id is not None:
-        wanted = wanted.where(Fragment.project_id == project_id)
+    wanted = only_of(_looking(), Fragment, user_id=user_id, project_id=project_id)
     place = None if before is None else (before.created_at, before.id)
     return _seen(session, newest_first(wanted, Fragment.created_at, Fragment.id, before=place).limit(limit))
 

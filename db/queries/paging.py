@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, SQLColumnExpression, Text, cast, func, literal, tuple_
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
+from db.models import FileUpload, Fragment
 from db.queries.storable import readable
 
 Columns = TypeVarTuple("Columns")
@@ -17,6 +18,15 @@ LONG_AGO = cast(literal("-infinity", Text), TIMESTAMP(timezone=True))
 def place(time: Time) -> ColumnElement[Any]:
     """What rows are ordered by; those whose time is NULL, or one that Python cannot hold, come last."""
     return func.coalesce(readable(time), LONG_AGO)
+
+
+def only_of(
+    wanted: Select[*Columns], model: type[FileUpload | Fragment], *, user_id: UUID | None, project_id: UUID | None
+) -> Select[*Columns]:
+    """What is of this user, and in this project; None is any."""
+    if user_id is not None:
+        wanted = wanted.where(model.user_id == user_id)
+    return wanted if project_id is None else wanted.where(model.project_id == project_id)
 
 
 def newest_first(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from db.models import FileUpload
 from db.queries.changes import was_done
-from db.queries.paging import newest_first
+from db.queries.paging import newest_first, only_of
 from db.queries.storable import readable, storable
 
 
@@ -79,11 +79,7 @@ def newest(
     before: Seen | None = None,
 ) -> list[Seen]:
     """The newest first, of a user, of a project, or all; the next page is `before` the last upload of this one."""
-    wanted = _looking()
-    if user_id is not None:
-        wanted = wanted.where(FileUpload.user_id == user_id)
-    if project_id is not None:
-        wanted = wanted.where(FileUpload.project_id == project_id)
+    wanted = only_of(_looking(), FileUpload, user_id=user_id, project_id=project_id)
     place = None if before is None else (before.created_at, before.id)
     return _seen(session, newest_first(wanted, FileUpload.created_at, FileUpload.id, before=place).limit(limit))
 
