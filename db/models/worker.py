@@ -135,6 +135,9 @@ class OrphanedFile(Base):
     bucket: Mapped[str]
     name: Mapped[str]
     owner: Mapped[UUID]
+    """The project's."""
+    named_by: Mapped[UUID]
+    """Whose row it was: users may write rows of theirs into projects of others."""
     project: Mapped[UUID]
     added_at: Mapped[Now]
     attempts: Mapped[Count]

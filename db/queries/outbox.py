@@ -30,6 +30,7 @@ OURS = "ours"
 """To be deleted."""
 UNPURGED = "its project is not purged yet"
 FOREIGN = "it belongs to somebody else than the project's owner"
+STRANGE = "somebody else than the project's owner named it"
 NEWER = "it was written again after the purge"
 NAMED = "a row still names it"
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=1), timedelta(days=1)
@@ -91,12 +92,13 @@ def shown(bucket: str, name: str, why: str | None) -> str:
 
 
 def verdict() -> ColumnElement[str]:
-    """What may be done about a file: deleted only if its project's owner owns it, and nothing live needs it."""
+    """What may be done about a file: deleted only if its project's owner owns and named it, and no other row does."""
     written = func.greatest(StoredObject.created_at, StoredObject.updated_at) > OrphanedFile.added_at
     return case(
         (~_stored(), GONE),
         (_any(Project.id, Project.id == OrphanedFile.project), UNPURGED),
         (_stored(~_owned()), FOREIGN),
+        (OrphanedFile.named_by != OrphanedFile.owner, STRANGE),
         (_stored(written), NEWER),
         (_named(), NAMED),
         else_=OURS,

@@ -131,11 +131,12 @@ def _count(model: type[Any], most: int) -> ColumnElement[int]:
 
 def _orphan(session: Session, deletion: Delete) -> None:
     """Delete uploads, and note what they name in the same statement: rows and outbox change together or not at all."""
-    gone = deletion.returning(FileUpload.bucket_name, FileUpload.file_path, FileUpload.project_id).cte("gone")
-    named = (
-        select(gone.c.bucket_name, gone.c.file_path, Project.user_id, Project.id)
+    named = (FileUpload.bucket_name, FileUpload.file_path, FileUpload.user_id, FileUpload.project_id)
+    gone = deletion.returning(*named).cte("gone")
+    noted = (
+        select(gone.c.bucket_name, gone.c.file_path, Project.user_id, gone.c.user_id, Project.id)
         .join(gone, gone.c.project_id == Project.id)
         .where(func.octet_length(gone.c.file_path).between(1, LONGEST_NAME))
         .where(func.octet_length(gone.c.bucket_name).between(1, LONGEST_NAME))
     )
-    session.execute(insert(OrphanedFile).from_select(["bucket", "name", "owner", "project"], named))
+    session.execute(insert(OrphanedFile).from_select(["bucket", "name", "owner", "named_by", "project"], noted))

@@ -23,6 +23,7 @@ TABLES = (
         bucket text NOT NULL,
         name text NOT NULL,
         owner uuid NOT NULL,
+        named_by uuid NOT NULL,
         project uuid NOT NULL,
         added_at timestamptz NOT NULL DEFAULT now(),
         attempts integer NOT NULL DEFAULT 0,

@@ -60,9 +60,9 @@ def emptied(engine: Engine, storage: Storage) -> Emptied:
 def orphan(projects: Projects, name: str, *, owner: UUID | None = None, bucket: str = BUCKET) -> None:
     """An entry of the outbox, of a project that is purged, as from yesterday."""
     projects.rows.execute(
-        """INSERT INTO worker.orphaned_files (bucket, name, owner, project, added_at)
-           VALUES (%s, %s, %s, gen_random_uuid(), now() - interval '1 day')""",
-        *(bucket, name, owner or projects.user),
+        """INSERT INTO worker.orphaned_files (bucket, name, owner, named_by, project, added_at)
+           VALUES (%s, %s, %s, %s, gen_random_uuid(), now() - interval '1 day')""",
+        *(bucket, name, owner or projects.user, owner or projects.user),
     )
 
 
@@ -124,6 +124,24 @@ def test_another_users_file_is_never_touched(
     assert (report.removed, report.skipped) == (0, {foreign: 2})
     assert storage.requests == []
     assert reasons(projects) == {f"{theirs}/1": foreign, "of nobody": foreign}
+
+
+@pytest.mark.parametrize("uploads", [1, 600], ids=["purged whole", "purged little by little"])
+def test_a_file_that_somebody_else_named_in_the_owners_project_is_never_touched(
+    projects: Projects, purged: Callable[[], Report], emptied: Emptied, uploads: int
+) -> None:
+    """Whoever may write a row of theirs into another's project could have any file of that owner's deleted."""
+    attacker = projects.rows.user()
+    (project,) = projects.make(1, deleted=31, uploads=uploads)
+    projects.store("the owner's own")
+    projects.upload(project, "the owner's own", user=attacker)
+    purged()
+
+    report = emptied()
+
+    strange = "somebody else than the project's owner named it"
+    assert (report.removed, report.skipped) == (uploads, {strange: 1})
+    assert projects.stored() == {"the owner's own"}
 
 
 def test_a_file_is_its_owners_only_if_no_column_says_otherwise(projects: Projects, emptied: Emptied) -> None:

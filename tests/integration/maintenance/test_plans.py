@@ -34,9 +34,9 @@ def large(rows: Rows, projects: Projects) -> None:
     projects.make(1_000, deleted=6)
     rows.execute(UPLOADS)
     rows.execute(
-        """INSERT INTO worker.orphaned_files (bucket, name, owner, project)
-           SELECT bucket_id, name || '?', owner, gen_random_uuid() FROM storage.objects
-           UNION ALL (SELECT bucket_id, name, owner, gen_random_uuid() FROM storage.objects LIMIT 100)"""
+        """INSERT INTO worker.orphaned_files (bucket, name, owner, named_by, project)
+           SELECT bucket_id, name || '?', owner, owner, gen_random_uuid() FROM storage.objects
+           UNION ALL (SELECT bucket_id, name, owner, owner, gen_random_uuid() FROM storage.objects LIMIT 100)"""
     )
     rows.execute("VACUUM ANALYZE")
     rows.execute("SELECT pg_stat_force_next_flush()")  # what the filling read is counted before, and not meanwhile
