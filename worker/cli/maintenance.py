@@ -122,6 +122,7 @@ def connected(policy: "RetentionPolicy") -> "Iterator[Engine | None]":
     from db.engine import engine
     from worker.cli import sessions
 
+    output.events_to_stderr()
     if policy.batch is None or not policy.batch.rights:
         yield None
         return

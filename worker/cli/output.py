@@ -1,6 +1,7 @@
 """How commands print: JSON for programs, a plain table for people."""
 
 import json as jsonlib
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -17,6 +18,13 @@ def report(value: object, words: str, *, json: bool) -> None:
 def as_json(value: Any) -> None:
     """Print a value as JSON, whatever JSON does not know as its text."""
     typer.echo(jsonlib.dumps(value, indent=2, default=str))
+
+
+def events_to_stderr() -> None:
+    """What a worker would log is no part of what a command prints."""
+    import structlog
+
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))  # of then: a bar may stand in it
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

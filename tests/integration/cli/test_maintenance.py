@@ -107,6 +107,19 @@ def test_a_run_removes_reports_and_is_remembered(typed: Typed, auth: Auth) -> No
     assert answered(typed("maintenance", "history", "runs", "--json")) == []
 
 
+def test_a_warning_is_no_part_of_the_json(typed: Typed, rows: Rows) -> None:
+    rows.execute("INSERT INTO storage.buckets (id, name) VALUES ('b', 'b')")
+    rows.execute(
+        """INSERT INTO storage.s3_multipart_uploads (id, upload_signature, bucket_id, key, version, created_at)
+        VALUES ('u', 's', 'b', 'k', 'v', now() - interval '8 days')"""
+    )
+
+    done = typed("maintenance", "run", "stale_multipart_uploads", "--json")
+
+    assert answered(done)["removed"] == 1
+    assert "uploads.bytes_left" in done.stderr
+
+
 def test_an_empty_history_says_so(typed: Typed) -> None:
     assert typed("maintenance", "history").stdout == "Nothing was carried out yet.\n"
 
