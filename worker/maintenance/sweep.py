@@ -169,7 +169,7 @@ class Sweep:
         self.policy = policy
         self.session = session
         self.bounds = bounds
-        self.size = policy.first
+        self.size = min(policy.first, policy.largest)
         self.removed = self.batches = self.failures = 0
         self.longest = 0.0
         self.held: Passing | None = None

@@ -148,6 +148,13 @@ def test_batches_become_as_large_as_the_transactions_time_allows(engine: Engine)
     assert max(batch.sizes[1:]) <= 110, batch.sizes
 
 
+def test_no_batch_is_larger_than_the_policy_allows_not_even_the_first(engine: Engine) -> None:
+    batch = Slow(each=1, left=200)
+    carry_out(replace(slow(batch, first=100), largest=30), engine)
+
+    assert max(batch.sizes) == 30
+
+
 def test_a_batch_that_takes_far_too_long_is_undone_and_tried_smaller(engine: Engine) -> None:
     batch = Slow(each=1, left=500)
     report = carry_out(slow(batch, first=5000), engine)
