@@ -71,6 +71,8 @@ class Expired:
     """Since when the oldest was there to be removed, as ISO 8601; None when there is none, or it has no date."""
     sample: tuple[str, ...] = ()
     """The first few by name, fit for a terminal."""
+    staying: Mapping[str, int] = field(default_factory=dict)
+    """What of it a sweep would leave there as things are, counted by the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,7 +82,16 @@ def expired(session: Session) -> Expired:
     count, since = session.execute(select(func.count(), oldest).select_from(OrphanedFile)).one()
     names = select(OrphanedFile.bucket, OrphanedFile.name, OrphanedFile.last_error)
     first = session.execute(names.order_by(OrphanedFile.id).limit(SAMPLE))
-    return Expired(count=count, oldest=since, sample=tuple(shown(*row) for row in first))
+    why = OrphanedFile.last_error
+    stayed = session.execute(select(why, func.count()).where(why.is_not(None)).group_by(why).order_by(why))
+    staying = {str(reason): number for reason, number in stayed}
+    return Expired(count=count, oldest=since, sample=tuple(shown(*row) for row in first), staying=staying)
+
+
+def waiting(session: Session) -> int:
+    """How many files that are still there were not put off for any reason."""
+    there = select(func.count()).select_from(OrphanedFile).where(OrphanedFile.last_error.is_(None), _stored())
+    return session.execute(there).scalar_one()
 
 
 def shown(bucket: str, name: str, why: str | None) -> str:

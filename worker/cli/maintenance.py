@@ -201,6 +201,8 @@ def show_preview(policy: "RetentionPolicy", found: "Expired", *, json: bool) -> 
         typer.echo(f"  {output.plain(each)}")
     if found.count > len(found.sample) > 0:
         typer.echo("  …")
+    for why, count in found.staying.items():
+        typer.echo(f"But {count:,} of these would stay: {output.plain(why)}")
 
 
 def show_report(report: "Report", *, json: bool) -> None:

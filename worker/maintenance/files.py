@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 
@@ -62,7 +62,11 @@ class OrphanedFiles:
 
     def expired(self, session: Session) -> Expired:
         """What is in the outbox, with the reasons why it still is."""
-        return outbox.expired(session)
+        found = outbox.expired(session)
+        if self.settings.supabase_key:  # and so an address
+            return found
+        waiting = outbox.waiting(session)
+        return replace(found, staying={**found.staying, UNSET: waiting}) if waiting else found
 
     def _delete(self, ours: Sequence[Orphan]) -> Mapping[Orphan, str]:
         """Why which of them were not deleted, as far as it is known."""

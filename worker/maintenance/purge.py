@@ -1,7 +1,7 @@
 """Projects that were put into the bin long ago: removed for good, a few at a time."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -44,7 +44,7 @@ class DeletedProjects:
 
     def remove(self, session: Session, size: int, after: Sequence[str] | None) -> Removed:
         """Remove up to `size` projects; one that was restored before it is locked here stays."""
-        if after is None and purge.FINDING not in self.despite and purge.anyone_may_delete(session):
+        if after is None and self._is_unsafe(session):
             raise Refused(UNSAFE)
         most = size * ROWS
         doomed = purge.hold(session, size, kept=self.kept, after=after or purge.START)
@@ -68,7 +68,11 @@ class DeletedProjects:
 
     def expired(self, session: Session) -> Expired:
         """Which projects there are to remove."""
-        return purge.expired(session, kept=self.kept)
+        found = purge.expired(session, kept=self.kept)
+        return replace(found, staying={UNSAFE: found.count}) if found.count and self._is_unsafe(session) else found
+
+    def _is_unsafe(self, session: Session) -> bool:
+        return purge.FINDING not in self.despite and purge.anyone_may_delete(session)
 
 
 def within(doomed: Sequence[Doomed], rows: Mapping[UUID, int], *, most: int) -> list[Doomed]:

@@ -107,6 +107,32 @@ def test_a_run_removes_reports_and_is_remembered(typed: Typed, auth: Auth) -> No
     assert answered(typed("maintenance", "history", "runs", "--json")) == []
 
 
+def test_a_preview_tells_what_a_run_would_leave_and_why(typed: Typed, project: Callable[..., UUID], rows: Rows) -> None:
+    project(31)
+    rows.execute("ALTER FUNCTION public.soft_delete_project(uuid) SECURITY DEFINER SET work_mem = '1MB'")
+    foreign, stored = uuid4(), uuid4()
+    rows.execute("INSERT INTO storage.buckets (id, name) VALUES ('b', 'b')")
+    rows.execute("INSERT INTO storage.objects (bucket_id, name) VALUES ('b', %s)", str(stored))
+    for name, why in ((foreign, "it is not theirs"), (stored, None), (uuid4(), None)):
+        rows.execute(
+            """INSERT INTO worker.orphaned_files (bucket, name, owner, named_by, project, last_error)
+            VALUES ('b', %s, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), %s)""",
+            *(str(name), why),
+        )
+
+    unsafe = answered(typed("maintenance", "preview", "soft_deleted_projects", "--json"))
+    files = answered(typed("maintenance", "preview", "orphaned_files", "--json"))
+    told = typed("maintenance", "run", "soft_deleted_projects", "--dry-run").stdout
+
+    assert [(count, why[:8]) for why, count in unsafe["staying"].items()] == [(1, "Any user")]
+    assert files["staying"] == {
+        "it is not theirs": 1,
+        "CODINGIT_SUPABASE_URL and CODINGIT_SUPABASE_KEY are not set": 1,
+    }
+    assert files["count"] == 3
+    assert "But 1 of these would stay: Any user can put any project into the bin" in told
+
+
 def test_a_warning_is_no_part_of_the_json(typed: Typed, rows: Rows) -> None:
     rows.execute("INSERT INTO storage.buckets (id, name) VALUES ('b', 'b')")
     rows.execute(
