@@ -56,6 +56,12 @@ def due(session: Session, size: int, *, after: int) -> list[Orphan]:
     return [Orphan(**row) for row in session.execute(wanted.order_by(OrphanedFile.id).limit(size)).mappings()]
 
 
+def verdicts(session: Session, orphans: Collection[Orphan]) -> dict[int, str]:
+    """What may be done now about those of these that are still in the outbox, by their ids."""
+    found = session.execute(select(OrphanedFile.id, verdict().label("verdict")).where(_among(orphans)))
+    return {row.id: row.verdict for row in found}
+
+
 def forget(session: Session, orphans: Collection[Orphan]) -> int:
     """Strike off those of these whose file the database does not know any more; answers how many."""
     if not orphans:

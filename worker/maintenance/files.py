@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from db.queries import outbox
 from db.queries.maintenance import Expired, Removed, Right
-from db.queries.outbox import OURS, Orphan
+from db.queries.outbox import GONE, OURS, Orphan
 from worker.maintenance import storage
 from worker.maintenance.retention import Refused
 from worker.maintenance.storage import Files, StorageRefused, StorageUnavailable
@@ -51,7 +52,7 @@ class OrphanedFiles:
         orphans = outbox.due(session, size, after=after or 0)
         session.commit()
         ours = [each for each in orphans if each.verdict == OURS]
-        reasons = self._delete(ours)
+        reasons = self._delete(session, ours)
         count = outbox.forget(session, orphans)
         over = len(orphans) < size or AWAY in reasons.values()
         return Removed(
@@ -68,18 +69,20 @@ class OrphanedFiles:
         waiting = outbox.waiting(session)
         return replace(found, staying={**found.staying, UNSET: waiting}) if waiting else found
 
-    def _delete(self, ours: Sequence[Orphan]) -> Mapping[Orphan, str]:
-        """Why which of them were not deleted, as far as it is known."""
+    def _delete(self, session: Session, ours: Sequence[Orphan]) -> Mapping[Orphan, str]:
+        """What became of each: why it was not deleted, or that it is gone."""
         files = storage.files(self.settings) if ours else None
         if files is None:
             return dict.fromkeys(ours, UNSET)
         with closing(files):
-            return delete_all(files, ours)
+            return delete_all(files, ours, session)
 
 
-def delete_all(files: Files, ours: Sequence[Orphan]) -> Mapping[Orphan, str]:
+def delete_all(files: Files, ours: Sequence[Orphan], session: Session) -> Mapping[Orphan, str]:
     """
-    Delete them, a bucket at a time; answers why which were not.
+    Delete them, a bucket at a time; answers why each was not, or that it is gone.
+
+    What is needed again since we looked is left alone, however often Storage has to be asked.
 
     Raises:
         Refused: Storage takes nothing from us.
@@ -89,7 +92,9 @@ def delete_all(files: Files, ours: Sequence[Orphan]) -> Mapping[Orphan, str]:
     for bucket, group in groupby(asked, key=attrgetter("bucket")):
         some = list(group)
         try:
-            refused = files.delete(bucket, sorted({each.name for each in some}))
+            refused = files.delete(
+                bucket, sorted({each.name for each in some}), still=partial(still_ours, session, some)
+            )
         except StorageUnavailable as fault:
             log.warning("storage.unavailable", reason=str(fault))
             return reasons | dict.fromkeys(asked[asked.index(some[0]) :], AWAY)
@@ -97,15 +102,32 @@ def delete_all(files: Files, ours: Sequence[Orphan]) -> Mapping[Orphan, str]:
             raise Refused(str(fault)) from fault
         for name, why in refused.items():
             log.warning("file.kept", bucket=bucket, name=name, reason=why)
-        reasons |= {each: UNTAKEN for each in some if each.name in refused}
+        now = looked_again(session, some)
+        reasons |= {
+            each: UNTAKEN if each.name in refused else LEFT if now[each] == OURS else now[each] for each in some
+        }
     return reasons
+
+
+def still_ours(session: Session, orphans: Sequence[Orphan], names: Sequence[str]) -> list[str]:
+    """Those of these names, all of one bucket, that may be deleted now."""
+    now = looked_again(session, orphans)
+    found = {each.name for each in orphans if now[each] == OURS}
+    return [name for name in names if name in found]
+
+
+def looked_again(session: Session, orphans: Sequence[Orphan]) -> Mapping[Orphan, str]:
+    """What may be done about them now, GONE where somebody else struck one off. Leaves no transaction open."""
+    now = outbox.verdicts(session, orphans)
+    session.commit()
+    return {each: now.get(each.id, GONE) for each in orphans}
 
 
 def settle(session: Session, orphans: Sequence[Orphan], reasons: Mapping[Orphan, str]) -> Mapping[str, int]:
     """Put off what is still there, and count it by the reason. What only waits for a setting is not put off."""
     by_reason: dict[str, list[Orphan]] = {}
     for each in orphans:
-        why = reasons.get(each, LEFT) if each.verdict == OURS else each.verdict
+        why = reasons[each] if each.verdict == OURS else each.verdict
         by_reason.setdefault(why, []).append(each)
     waiting = len(by_reason.pop(UNSET, []))
     kept = {why: outbox.put_off(session, some, why=why) for why, some in by_reason.items()}

@@ -65,11 +65,14 @@ class Files:
             base_url=f"{url}/storage/v1/", headers=headers(self._key), timeout=patience.total_seconds()
         )
 
-    def delete(self, bucket: str, names: Sequence[str]) -> Mapping[str, str]:
+    def delete(
+        self, bucket: str, names: Sequence[str], *, still: Callable[[Sequence[str]], Sequence[str]] = list
+    ) -> Mapping[str, str]:
         """
         Delete the files of exactly these names; one that is not there is no fault.
 
-        Storage says nothing of a name that it left alone: whether a file is gone is for the database to say.
+        `still` is asked before each request, the repeated ones too, which of its names may be deleted now. Storage
+        says nothing of a name that it left alone: whether a file is gone is for the database to say.
 
         Returns:
             Names that it would not take, each with why.
@@ -79,24 +82,28 @@ class Files:
         """
         refused: dict[str, str] = {}
         for start in range(0, len(names), CHUNK):
-            refused |= self._delete(bucket, names[start : start + CHUNK])
+            refused |= self._delete(bucket, names[start : start + CHUNK], still)
         return refused
 
     def close(self) -> None:
         """Let go of the connections."""
         self._client.close()
 
-    def _delete(self, bucket: str, names: Sequence[str]) -> dict[str, str]:
+    def _delete(
+        self, bucket: str, names: Sequence[str], still: Callable[[Sequence[str]], Sequence[str]]
+    ) -> dict[str, str]:
         try:
-            again(lambda: self._ask(bucket, names), pauses=self._pauses)
+            again(lambda: self._ask(bucket, still(names)), pauses=self._pauses)
         except NotTaken as fault:
             if len(names) == 1:
                 return {names[0]: str(fault)}
             half = len(names) // 2  # so that one name does not stand in the way of all
-            return self._delete(bucket, names[:half]) | self._delete(bucket, names[half:])
+            return self._delete(bucket, names[:half], still) | self._delete(bucket, names[half:], still)
         return {}
 
     def _ask(self, bucket: str, names: Sequence[str]) -> None:
+        if not names:
+            return
         place = f"object/{quote(bucket, safe='')}"
         try:
             with self._client.stream("DELETE", place, json={"prefixes": names}) as response:

@@ -294,6 +294,38 @@ def test_each_time_it_is_put_off_for_twice_as_long_up_to_a_day(
     assert waits(projects) == [minutes]
 
 
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("UPDATE storage.objects SET updated_at = now() WHERE name = 'b'", "it was written again after the purge"),
+        (
+            """INSERT INTO public.file_uploads (user_id, file_name, file_path, bucket_name)
+            SELECT user_id, 'f', 'b', 'project-files' FROM public.projects LIMIT 1""",
+            "a row still names it",
+        ),
+    ],
+    ids=["written", "named"],
+)
+def test_a_file_that_is_needed_again_is_not_asked_for_a_second_time(
+    projects: Projects, storage: Storage, emptied: Emptied, statement: str, why: str
+) -> None:
+    """Storage failed at first, and its user was quicker than the request that is made again."""
+    projects.make(1, uploads=0)
+    for name in "abc":
+        projects.store(name)
+        orphan(projects, name)
+
+    def meanwhile(speaker: faults.Speaker) -> bool:
+        projects.rows.execute(statement)
+        return faults.broken(speaker)
+
+    storage.faults = [meanwhile]
+    report = emptied()
+
+    assert (report.removed, report.skipped) == (2, {why: 1})
+    assert projects.stored() == {"b"}
+
+
 def test_what_storage_only_says_it_deleted_stays_in_the_outbox(
     projects: Projects, storage: Storage, emptied: Emptied
 ) -> None:
