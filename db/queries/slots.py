@@ -71,9 +71,10 @@ def note(session: Session, name: str, *, holder: str, report: dict[str, Any]) ->
 
 
 def history(session: Session, limit: int, *, name: str | None = None) -> list[Slot]:
-    """The latest first."""
+    """The latest first; of a job by its name alone on all hosts, by `name@host` on one."""
     wanted = select(*(getattr(ScheduleSlot, column) for column in Slot.__slots__))
-    which = [ScheduleSlot.name == name] if name else []
+    on_hosts = ScheduleSlot.name.startswith(f"{name}@", autoescape=True)
+    which = [or_(ScheduleSlot.name == name, on_hosts)] if name else []
     found = session.execute(wanted.where(*which).order_by(ScheduleSlot.taken_at.desc()).limit(limit))
     return [Slot(**row) for row in found.mappings()]
 

@@ -82,7 +82,11 @@ def history(
 
     from db.queries import slots
     from worker.cli import sessions
+    from worker.maintenance import policies
+    from worker.settings import settings
 
+    if name:
+        policies.named(settings(), name.partition("@")[0])
     with sessions.opened(maintenance_database()) as session:
         found = slots.history(session, limit, name=name)
     if json:

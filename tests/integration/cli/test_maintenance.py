@@ -146,6 +146,19 @@ def test_a_warning_is_no_part_of_the_json(typed: Typed, rows: Rows) -> None:
     assert "uploads.bytes_left" in done.stderr
 
 
+def test_the_history_of_a_policy_is_that_of_all_hosts_or_of_one(typed: Typed, rows: Rows) -> None:
+    for name in ("workspaces@alpha", "workspaces@beta", "runs"):
+        rows.execute("INSERT INTO worker.schedule_slots (name, scheduled_for, holder) VALUES (%s, now(), 'h')", name)
+
+    def names(which: str) -> set[str]:
+        return {each["name"] for each in answered(typed("maintenance", "history", which, "--json"))}
+
+    assert names("workspaces") == {"workspaces@alpha", "workspaces@beta"}
+    assert names("workspaces@beta") == {"workspaces@beta"}
+    assert names("runs") == {"runs"}
+    assert "maintenance list" in refused(typed("maintenance", "history", "workspace"), 2)
+
+
 def test_an_empty_history_says_so(typed: Typed) -> None:
     assert typed("maintenance", "history").stdout == "Nothing was carried out yet.\n"
 
