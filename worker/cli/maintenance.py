@@ -244,6 +244,6 @@ ENDINGS = {
     "budget": "its time was over (CODINGIT_SWEEP_BUDGET). Run it again to go on.",
     "stopped": "it was told to stop. Run it again to go on.",
     "busy": "others held what it needed. Run it again later.",
-    "refused": "the database does not allow it.",
+    "refused": "somebody has to mend something first.",
     "off": "the settings switch it off.",
 }

@@ -52,7 +52,7 @@ class Ended(StrEnum):
     BUSY = "busy"
     """Others held what it needed for too long."""
     REFUSED = "refused"
-    """The role may not do this, or the database forbids it."""
+    """The role may not do this, or the database forbids it, or Storage does: somebody has to mend something."""
     OFF = "off"
     """The settings switch it off."""
 

@@ -131,6 +131,8 @@ def test_a_preview_tells_what_a_run_would_leave_and_why(typed: Typed, project: C
     }
     assert files["count"] == 3
     assert "But 1 of these would stay: Any user can put any project into the bin" in told
+    done = typed("maintenance", "run", "soft_deleted_projects")
+    assert (done.returncode, "It ended because: somebody has to mend something first." in done.stdout) == (1, True)
 
 
 def test_a_warning_is_no_part_of_the_json(typed: Typed, rows: Rows) -> None:
