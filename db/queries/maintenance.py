@@ -245,7 +245,7 @@ def _lacking(session: Session, right: Right) -> list[str]:
     wanted = {"schema": schema, "name": name, "privileges": list(right.privileges)}
     found = session.execute(LACKING, wanted).one_or_none()
     if found is None:
-        return [f"-- there is no table {right.table}"]
+        return [f"-- there is no table {right.table}; was codingit-worker db upgrade run?"]
     statements = []
     if not found.entered:
         statements.append(f"GRANT USAGE ON SCHEMA {schema} TO {found.role};")

@@ -178,6 +178,13 @@ def test_a_role_without_rights_is_told_what_would_help(typed: Typed, worker_url:
     assert len(auth.sessions()) == 1
 
 
+def test_a_table_that_is_not_there_is_told_with_what_makes_it(typed: Typed, rows: Rows) -> None:
+    rows.execute("DROP TABLE worker.runs")
+
+    told = refused(typed("maintenance", "preview", "runs"), 1)
+    assert "-- there is no table worker.runs; was codingit-worker db upgrade run?" in told
+
+
 def test_a_disk_needs_no_database(typed: Typed, tmp_path: Path) -> None:
     old = tmp_path / "transcripts" / "7" / "1-a.log.gz"
     new = tmp_path / "transcripts" / "8" / "2-b.log.gz"
