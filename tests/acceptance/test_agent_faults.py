@@ -32,7 +32,7 @@ def test_what_the_provider_refuses_ends_the_run_as_it_should(  # noqa: PLR0917 -
 ) -> None:
     started(Refuse(status))
     mine = task()
-    until(lambda: rows.runs(mine) and rows.runs(mine)[-1]["outcome"], within=120, what=fleet.text())
+    until(lambda: rows.runs(mine) and rows.runs(mine)[-1]["outcome"], within=120, what=fleet.text)
 
     assert rows.status(mine) == becomes, rows.messages(mine)
     assert words in rows.messages(mine)[-1]
@@ -53,7 +53,7 @@ def test_a_model_that_hangs_is_cut_off_and_what_there_is_by_then_is_pushed_as_pa
 ) -> None:
     api = started(WRITE, Hang(), **limit)
     mine = task()
-    until(ended(rows, mine), within=90, what=fleet.text())
+    until(ended(rows, mine), within=90, what=fleet.text)
 
     assert len(api.questions) > 1
     assert rows.status(mine) == "error"
@@ -73,7 +73,7 @@ def test_a_folder_that_grew_too_large_is_pushed_as_partial_too(
     grow = shell("for n in 1 2 3; do head -c 8000000 /dev/urandom > large$n; done; sleep 60")
     started(WRITE, grow, DONE, CODINGIT_DISK_LIMIT="20MB")
     mine = task()
-    until(ended(rows, mine), within=90, what=fleet.text())
+    until(ended(rows, mine), within=90, what=fleet.text)
 
     assert "Its folder grew larger than 20 MB" in rows.messages(mine)[-1]
     assert remote.show(f"{rows.see(mine)['branch_name']}:greeting.txt") == "Hello"
@@ -85,7 +85,7 @@ def test_a_tool_that_prints_ten_megabytes_costs_the_row_nothing(
 ) -> None:
     started(shell("head -c 10000000 /dev/zero | tr '\\0' x; exit 3"), WRITE, DONE)
     mine = task()
-    until(ended(rows, mine), within=90, what=fleet.text())
+    until(ended(rows, mine), within=90, what=fleet.text)
 
     assert rows.status(mine) == "completed", rows.messages(mine)
     assert any("ended with exit code 3" in said for said in rows.messages(mine))
@@ -98,11 +98,11 @@ def test_a_gateway_that_dies_gives_the_task_back_at_once_and_takes_the_agent_alo
 ) -> None:
     api = started(WRITE, Hang())
     mine = task()
-    until(lambda: len(api.questions) > 1, within=60, what=fleet.text())
+    until(lambda: len(api.questions) > 1, within=60, what=fleet.text)
     for pid in gateways(fleet):
         os.kill(pid, signal.SIGKILL)
 
-    until(lambda: rows.runs(mine)[-1]["outcome"], within=10, what=fleet.text())
+    until(lambda: rows.runs(mine)[-1]["outcome"], within=10, what=fleet.text)
     assert rows.status(mine) == "pending"
     assert any("The worker cannot run this now" in said for said in rows.messages(mine)), rows.messages(mine)
     nothing_is_left(fleet)
@@ -114,7 +114,7 @@ def test_a_gateway_that_is_stopped_together_with_its_worker_is_no_fault_of_the_m
     """As systemd stops every process at once where it is not told otherwise: the run learns of both in one moment."""
     api = started(WRITE, Hang())
     mine = task()
-    until(lambda: len(api.questions) > 1, within=60, what=fleet.text())
+    until(lambda: len(api.questions) > 1, within=60, what=fleet.text)
     worker = fleet.processes[-1]
     child = fleet.busy_child(worker)
     os.kill(child, signal.SIGSTOP)
@@ -124,7 +124,7 @@ def test_a_gateway_that_is_stopped_together_with_its_worker_is_no_fault_of_the_m
     until(lambda: b"Warm shutdown" in fleet.log_of(worker))
     os.kill(child, signal.SIGCONT)
 
-    until(lambda: rows.runs(mine)[-1]["outcome"], within=15, what=fleet.text())
+    until(lambda: rows.runs(mine)[-1]["outcome"], within=15, what=fleet.text)
     assert rows.runs(mine)[-1]["outcome"] == "shutdown", rows.messages(mine)
     assert rows.status(mine) == "pending"
     nothing_is_left(fleet)
@@ -149,7 +149,7 @@ def test_the_workspace_of_a_worker_that_was_killed_is_removed_by_the_policy(
 ) -> None:
     api = started(WRITE, Hang())
     task()
-    until(lambda: len(api.questions) > 1, within=60, what=fleet.text())
+    until(lambda: len(api.questions) > 1, within=60, what=fleet.text)
     os.killpg(fleet.processes[-1].pid, signal.SIGKILL)
     until(lambda: not at_work(fleet), within=10, what=f"processes {at_work(fleet)}")
 

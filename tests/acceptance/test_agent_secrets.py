@@ -34,7 +34,7 @@ def test_what_an_agent_prints_of_a_key_is_nowhere_to_be_read(
     api = started(Use("Bash", {"command": "true", "description": "Wait"}, ways), shows, WRITE, Say(KEY[half:] + ways),
                   CODINGIT_ANTHROPIC_API_KEY=KEY)  # fmt: skip
     mine = task()
-    until(ended(rows, mine), within=90, what=fleet.text())
+    until(ended(rows, mine), within=90, what=fleet.text)
 
     assert rows.status(mine) == "completed", rows.messages(mine)
     assert {asked.key for asked in api.asked} == {KEY}
@@ -47,7 +47,7 @@ def test_while_an_agent_works_no_process_of_its_run_has_a_key_in_its_command_or_
 ) -> None:
     api = started(WRITE, Hang())
     task()
-    until(lambda: len(api.questions) > 1, within=60, what=fleet.text())
+    until(lambda: len(api.questions) > 1, within=60, what=fleet.text)
     commands = {pid: read(f"/proc/{pid.name}/cmdline") for pid in Path("/proc").glob("[0-9]*")}
     environments = [read(f"/proc/{pid}/environ") for pid in at_work(fleet)]
 

@@ -20,7 +20,7 @@ def test_a_row_for_claude_becomes_a_pushed_branch(
     shows = "env; cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'; ls -A ~ /run /tmp; cat greeting.txt"
     api = started(WRITE, Use("Bash", {"command": shows, "description": "Look"}), DONE)
     mine = task()
-    until(ended(rows, mine), within=90, what=fleet.text())
+    until(ended(rows, mine), within=90, what=fleet.text)
 
     assert rows.status(mine) == "completed", rows.messages(mine)
     branch = rows.see(mine)["branch_name"]
@@ -45,7 +45,7 @@ def test_claude_works_on_trusted_prompts_without_a_sandbox_too_and_has_no_key_th
 ) -> None:
     api = started(WRITE, DONE, CODINGIT_SANDBOX="process")
     mine = task()
-    until(ended(rows, mine), within=90, what=fleet.text())
+    until(ended(rows, mine), within=90, what=fleet.text)
 
     assert rows.status(mine) == "completed", rows.messages(mine)
     assert {asked.key for asked in api.asked} == {KEY}
@@ -57,11 +57,11 @@ def test_a_task_that_its_owner_deletes_while_claude_waits_leaves_nothing(
 ) -> None:
     api = started(WRITE, Hang())
     mine = task()
-    until(lambda: len(api.questions) > 1, within=60, what=fleet.text())
+    until(lambda: len(api.questions) > 1, within=60, what=fleet.text)
     assert at_work(fleet)
     rows.execute("DELETE FROM public.tasks WHERE id = %s", mine)
 
-    until(lambda: rows.runs(mine)[-1]["outcome"] == "gone", within=10, what=fleet.text())
+    until(lambda: rows.runs(mine)[-1]["outcome"] == "gone", within=10, what=fleet.text)
     nothing_is_left(fleet)
     assert set(remote.heads()) == {"main"}
     assert usage(rows, mine)["gateway_requests"] > 0
@@ -72,13 +72,13 @@ def test_a_worker_killed_in_the_middle_takes_claude_with_it_and_another_ends_the
 ) -> None:
     api = started(WRITE, Hang())
     mine = task()
-    until(lambda: len(api.questions) > 1, within=60, what=fleet.text())
+    until(lambda: len(api.questions) > 1, within=60, what=fleet.text)
     os.killpg(fleet.processes[-1].pid, signal.SIGKILL)
     until(lambda: not at_work(fleet), within=10, what=f"processes {at_work(fleet)}")
 
     api.moves = (WRITE, DONE)
     fleet.worker("next")
-    until(ended(rows, mine), within=LEASE_TTL + 60, what=fleet.text())
+    until(ended(rows, mine), within=LEASE_TTL + 60, what=fleet.text)
     assert rows.status(mine) == "completed", rows.messages(mine)
     assert remote.show(f"{rows.see(mine)['branch_name']}:greeting.txt") == "Hello"
     assert [run["outcome"] for run in rows.runs(mine)] == ["lapsed", "completed"]
@@ -89,7 +89,7 @@ def test_a_cap_cuts_claude_off_and_what_it_did_is_pushed_as_partial(
 ) -> None:
     started(WRITE, DONE, CODINGIT_RUN_TOKENS="100")
     mine = task()
-    until(ended(rows, mine), within=120, what=fleet.text())
+    until(ended(rows, mine), within=120, what=fleet.text)
 
     assert rows.status(mine) == "error"
     assert "This task may use 100 tokens in one run, and has" in rows.messages(mine)[-1]
@@ -104,9 +104,9 @@ def test_who_has_used_up_the_day_is_told_before_the_agent_begins(
 ) -> None:
     api = started(WRITE, DONE, CODINGIT_USER_DAILY_TOKENS="200")
     first = task()
-    until(ended(rows, first), within=90, what=fleet.text())
+    until(ended(rows, first), within=90, what=fleet.text)
     second, asked = task(), len(api.asked)
-    until(ended(rows, second), within=30, what=fleet.text())
+    until(ended(rows, second), within=30, what=fleet.text)
 
     assert "renewed at 00:00 UTC" in rows.messages(second)[-1]
     assert len(api.asked) == asked

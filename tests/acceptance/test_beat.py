@@ -27,7 +27,7 @@ def maintenance(fleet: Fleet, owner_url: DatabaseUrl) -> Started:
 
     def started(name: str) -> subprocess.Popen[bytes]:
         worker = fleet.start(*WORKER, f"{name}@test", MAINTENANCE_DATABASE_URL=owner_url.libpq)
-        until(lambda: b"ready" in fleet.log_of(worker), within=30, what=fleet.text())
+        until(lambda: b"ready" in fleet.log_of(worker), within=30, what=fleet.text)
         return worker
 
     return started
@@ -44,15 +44,15 @@ def test_a_maintenance_worker_removes_the_workspaces_that_nobody_holds(fleet: Fl
     abandoned = fleet.state / "workspaces" / "1-2" / "work"
     abandoned.mkdir(parents=True)
     worker = fleet.start(*WORKER, "maintenance@test")
-    until(lambda: b"ready" in fleet.log_of(worker), within=30, what=fleet.text())
+    until(lambda: b"ready" in fleet.log_of(worker), within=30, what=fleet.text)
     fleet.start(*CALL, '["workspaces"]')
 
-    until(lambda: not abandoned.exists(), within=20, what=fleet.text())
+    until(lambda: not abandoned.exists(), within=20, what=fleet.text)
 
 
 def test_two_beats_on_one_host_are_harmless(fleet: Fleet) -> None:
     beats = [fleet.start("celery", "-A", "worker.app", "beat") for _ in range(2)]
-    until(lambda: all(b"Starting..." in fleet.log_of(beat) for beat in beats), within=30, what=fleet.text())
+    until(lambda: all(b"Starting..." in fleet.log_of(beat) for beat in beats), within=30, what=fleet.text)
 
     for beat in beats:
         assert beat.poll() is None, fleet.text()
@@ -68,9 +68,9 @@ def test_what_is_due_is_done_once_by_two_beats_and_two_workers(fleet: Fleet, mai
         fleet.start("celery", "-A", "worker.app", "beat")
 
     messages = 2 * (len(beat_schedule.JOBS) + len(ON_DISK))
-    until(lambda: fleet.text().count("succeeded in") >= messages, within=90, what=fleet.text())
+    until(lambda: fleet.text().count("succeeded in") >= messages, within=90, what=fleet.text)
     # The last of them may still be at it: a beat has asked anew meanwhile for what is due every few minutes.
-    until(lambda: finished(fleet) == slots(rows), what=fleet.text())
+    until(lambda: finished(fleet) == slots(rows), what=fleet.text)
 
     assert Auth(rows).sessions() == set()
     [slot] = rows.execute("SELECT * FROM worker.schedule_slots WHERE name = 'expired_sessions'")
@@ -87,11 +87,11 @@ def test_both_hosts_clear_their_own_disks_at_one_message(fleet: Fleet, owner_url
         abandoned[-1].mkdir(parents=True)
         env = {"CODINGIT_STATE_DIR": str(state), "MAINTENANCE_DATABASE_URL": owner_url.libpq}
         workers.append(fleet.start("tests.support.host", name, *WORKER, "maintenance@%h", **env))
-    until(lambda: all(b"ready" in fleet.log_of(worker) for worker in workers), within=30, what=fleet.text())
+    until(lambda: all(b"ready" in fleet.log_of(worker) for worker in workers), within=30, what=fleet.text)
     fleet.start(*CALL, '["workspaces"]')
 
-    until(lambda: not any(path.exists() for path in abandoned), within=30, what=fleet.text())
-    until(lambda: finished(fleet) == 2, what=fleet.text())
+    until(lambda: not any(path.exists() for path in abandoned), within=30, what=fleet.text)
+    until(lambda: finished(fleet) == 2, what=fleet.text)
     taken = rows.execute("SELECT name FROM worker.schedule_slots WHERE finished_at IS NOT NULL ORDER BY name")
     assert [slot["name"] for slot in taken] == ["workspaces@alpha", "workspaces@beta"]
 
@@ -100,10 +100,10 @@ def test_every_worker_hears_what_is_each_hosts_and_only_one_what_is_not(fleet: F
     """On one host the slots then let one of the two do it."""
     workers = [maintenance("one"), maintenance("two")]
     fleet.start(*CALL, '["runs"]')
-    until(lambda: sum(heard(fleet, workers)) == 1, within=30, what=fleet.text())
+    until(lambda: sum(heard(fleet, workers)) == 1, within=30, what=fleet.text)
     fleet.start(*CALL, '["workspaces"]')
 
-    until(lambda: fleet.text().count("succeeded in") == 3, within=30, what=fleet.text())
+    until(lambda: fleet.text().count("succeeded in") == 3, within=30, what=fleet.text)
     assert sorted(heard(fleet, workers)) == [1, 2]
     assert finished(fleet) == 2
 
@@ -116,10 +116,10 @@ def test_a_worker_hears_it_while_it_sweeps_and_ends_without_it(
     slow_down(rows)
     worker = maintenance("busy")
     fleet.start(*CALL, '["expired_sessions"]')
-    until(lambda: len(auth.sessions()) < 3000, within=30, what=fleet.text())
+    until(lambda: len(auth.sessions()) < 3000, within=30, what=fleet.text)
     fleet.start(*CALL, '["workspaces"]')
 
-    until(lambda: heard(fleet, [worker]) == [2], within=15, what=fleet.text())
+    until(lambda: heard(fleet, [worker]) == [2], within=15, what=fleet.text)
     assert len(auth.sessions()) > 0
     assert fleet.terminate(worker) == 0
     assert fleet.text().count("succeeded in") == 1
@@ -165,7 +165,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_sweep_between_two_batches_and_th
 
     first = maintenance("first")
     fleet.start(*call)
-    until(lambda: len(auth.sessions()) < 400, within=30, what=fleet.text())
+    until(lambda: len(auth.sessions()) < 400, within=30, what=fleet.text)
     assert fleet.terminate(first) == 0
     [slot] = rows.execute("SELECT finished_at, report ->> 'ended' AS ended FROM worker.schedule_slots")
     assert slot == {"finished_at": None, "ended": "stopped"}
@@ -173,8 +173,8 @@ def test_a_worker_that_is_told_to_stop_ends_its_sweep_between_two_batches_and_th
 
     maintenance("second")
     fleet.start(*call)
-    until(lambda: not auth.sessions(), within=60, what=fleet.text())
-    until(lambda: rows.execute("SELECT FROM worker.schedule_slots WHERE finished_at IS NOT NULL"), what=fleet.text())
+    until(lambda: not auth.sessions(), within=60, what=fleet.text)
+    until(lambda: rows.execute("SELECT FROM worker.schedule_slots WHERE finished_at IS NOT NULL"), what=fleet.text)
 
 
 def test_a_sweep_that_the_database_leaves_is_told_in_a_line_and_the_next_period_goes_on(
@@ -187,15 +187,15 @@ def test_a_sweep_that_the_database_leaves_is_told_in_a_line_and_the_next_period_
 
     maintenance("first")
     fleet.start(*call)
-    until(lambda: len(auth.sessions()) < 400, within=30, what=fleet.text())
-    until(lambda: rows.execute(CUT), what=fleet.text())
-    until(lambda: "sweep.cut_off" in fleet.text(), what=fleet.text())
+    until(lambda: len(auth.sessions()) < 400, within=30, what=fleet.text)
+    until(lambda: rows.execute(CUT), what=fleet.text)
+    until(lambda: "sweep.cut_off" in fleet.text(), what=fleet.text)
     assert "Traceback" not in fleet.text()
     assert 0 < len(auth.sessions()) < 400
 
     rows.execute("UPDATE worker.schedule_slots SET scheduled_for = scheduled_for - interval '1 hour'")
     fleet.start(*call)
-    until(lambda: not auth.sessions(), within=60, what=fleet.text())
+    until(lambda: not auth.sessions(), within=60, what=fleet.text)
 
 
 CUT = """

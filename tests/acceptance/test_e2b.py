@@ -69,7 +69,7 @@ def test_a_row_becomes_a_pushed_branch_and_its_machine_is_gone(
     fleet.dispatcher()
     fleet.worker()
     mine = add("Say hello", repo_url=remote.repository())
-    until(ended(rows, mine), within=SLOW, what=fleet.text())
+    until(ended(rows, mine), within=SLOW, what=fleet.text)
 
     assert rows.status(mine) == "completed", rows.messages(mine)
     branch = rows.see(mine)["branch_name"]
@@ -87,14 +87,14 @@ def test_claude_works_there_with_its_model_behind_the_gateway_and_no_key_gets_th
     fleet.dispatcher()
     fleet.worker()
     mine = add("Write a greeting.", agent="claude", repo_url=remote.repository())
-    until(ended(rows, mine), within=SLOW, what=fleet.text())
+    until(ended(rows, mine), within=SLOW, what=fleet.text)
 
     assert rows.status(mine) == "completed", rows.messages(mine)
     assert remote.show(f"{rows.see(mine)['branch_name']}:greeting.txt") == "Hello"
     assert {asked.key for asked in api.asked} == {KEY}
     assert usage(rows, mine)["gateway_requests"] == len(api.asked)
     assert found_anywhere(fleet, rows, remote, (KEY, TOKEN, provider.key)) == []
-    until(lambda: not provider.machines(), within=20, what=fleet.text())
+    until(lambda: not provider.machines(), within=20, what=fleet.text)
 
 
 def test_without_a_repository_an_agent_works_there_too(
@@ -103,9 +103,9 @@ def test_without_a_repository_an_agent_works_there_too(
     fleet.dispatcher()
     fleet.worker()
     mine = add("Say hello")
-    until(ended(rows, mine), within=SLOW, what=fleet.text())
+    until(ended(rows, mine), within=SLOW, what=fleet.text)
     assert rows.status(mine) == "completed", rows.messages(mine)
-    until(lambda: not provider.machines() and not noted(rows), within=20, what=fleet.text())
+    until(lambda: not provider.machines() and not noted(rows), within=20, what=fleet.text)
 
 
 def test_a_task_that_its_owner_deletes_takes_its_machine_with_it(  # noqa: PLR0917 - fixtures
@@ -115,12 +115,12 @@ def test_a_task_that_its_owner_deletes_takes_its_machine_with_it(  # noqa: PLR09
     fleet.dispatcher()
     fleet.worker()
     mine = add("Write a greeting.", agent="claude", repo_url=remote.repository())
-    until(lambda: api.questions, within=SLOW, what=fleet.text())
+    until(lambda: api.questions, within=SLOW, what=fleet.text)
     assert noted(rows) == provider.machines() != []
     rows.execute("DELETE FROM public.tasks WHERE id = %s", mine)
 
-    until(lambda: rows.runs(mine)[-1]["outcome"] == "gone", within=30, what=fleet.text())
-    until(lambda: not provider.machines() and not noted(rows), within=30, what=fleet.text())
+    until(lambda: rows.runs(mine)[-1]["outcome"] == "gone", within=30, what=fleet.text)
+    until(lambda: not provider.machines() and not noted(rows), within=30, what=fleet.text)
     assert set(remote.heads()) == {"main"}
 
 
@@ -131,7 +131,7 @@ def test_a_killed_workers_machine_is_ended_by_maintenance_whatever_its_row_says(
     fleet.dispatcher()
     fleet.worker()
     mine = add("Write a greeting.", agent="claude", repo_url=remote.repository())
-    until(lambda: api.questions, within=SLOW, what=fleet.text())
+    until(lambda: api.questions, within=SLOW, what=fleet.text)
     (left,) = provider.machines()
     os.killpg(fleet.processes[-1].pid, signal.SIGKILL)
     rows.execute("UPDATE public.tasks SET sandbox_url = 'https://3000-of-somebody-else.e2b.test' WHERE id = %s", mine)
@@ -139,7 +139,7 @@ def test_a_killed_workers_machine_is_ended_by_maintenance_whatever_its_row_says(
     assert fleet.start(*sweep, DATABASE_URL=rows.url).wait(60) == 0
     assert provider.machines() == [left], "its lease has not run out yet"
 
-    until(lambda: rows.status(mine) == "pending", within=LEASE_TTL + 20, what=fleet.text())
+    until(lambda: rows.status(mine) == "pending", within=LEASE_TTL + 20, what=fleet.text)
     assert fleet.start(*sweep, DATABASE_URL=rows.url).wait(60) == 0
     assert (provider.machines(), noted(rows)) == ([], []), fleet.text()
 
@@ -151,5 +151,5 @@ def test_where_e2b_gives_no_machine_the_task_is_put_off(
         fleet.dispatcher()
         fleet.worker()
         mine = add("Say hello", repo_url=remote.repository())
-        until(lambda: rows.runs(mine) and rows.runs(mine)[-1]["outcome"], within=SLOW, what=fleet.text())
+        until(lambda: rows.runs(mine) and rows.runs(mine)[-1]["outcome"], within=SLOW, what=fleet.text)
     assert (rows.runs(mine)[-1]["outcome"], rows.status(mine)) == ("overloaded", "pending")

@@ -38,12 +38,12 @@ def test_a_child_killed_in_mid_run_costs_seconds(fleet: Fleet, rows: Rows, add: 
     fleet.dispatcher()
     worker = fleet.worker()
     task = add(LONG, repo_url=remote.repository())
-    until(works(fleet, rows, task), what=fleet.text())
+    until(works(fleet, rows, task), what=fleet.text)
     first = set(fleet.agents())
 
     os.kill(fleet.busy_child(worker), signal.SIGKILL)
 
-    until(lambda: len(rows.runs(task)) == 2, within=5, what=fleet.text())
+    until(lambda: len(rows.runs(task)) == 2, within=5, what=fleet.text)
     until(lambda: not first & set(fleet.agents()), within=5, what="the first agent's processes gone")
     assert attempts(rows, task) == ["crash", None]
     lease = rows.lease(task)
@@ -57,7 +57,7 @@ def test_a_worker_killed_whole_is_replaced_by_another_when_its_lease_lapses(
     fleet.dispatcher()
     worker = fleet.worker("first")
     task = add(LONG, repo_url=remote.repository())
-    until(works(fleet, rows, task), what=fleet.text())
+    until(works(fleet, rows, task), what=fleet.text)
     fleet.worker("second")
     first = set(fleet.agents())
 
@@ -65,7 +65,7 @@ def test_a_worker_killed_whole_is_replaced_by_another_when_its_lease_lapses(
     worker.wait()
 
     until(lambda: not first & set(fleet.agents()), within=5, what="the agent's processes gone")
-    until(lambda: len(rows.runs(task)) == 2, within=LEASE_TTL + 5, what=fleet.text())
+    until(lambda: len(rows.runs(task)) == 2, within=LEASE_TTL + 5, what=fleet.text)
     assert attempts(rows, task) == ["lapsed", None]
 
 
@@ -75,7 +75,7 @@ def test_a_worker_whose_main_process_alone_is_killed_leaves_no_agent(
     fleet.dispatcher()
     worker = fleet.worker("first")
     task = add(LONG, repo_url=remote.repository())
-    until(works(fleet, rows, task), what=fleet.text())
+    until(works(fleet, rows, task), what=fleet.text)
     first = set(fleet.agents())
     children = fleet.children(worker)
 
@@ -83,7 +83,7 @@ def test_a_worker_whose_main_process_alone_is_killed_leaves_no_agent(
     worker.wait()
     fleet.worker("second")
 
-    until(lambda: len(rows.runs(task)) == 2, within=LEASE_TTL + 10, what=fleet.text())
+    until(lambda: len(rows.runs(task)) == 2, within=LEASE_TTL + 10, what=fleet.text)
     until(lambda: not first & set(fleet.agents()), within=5, what="the agent's processes gone")
     until(lambda: not set(children) & set(parents()), within=5, what="the children gone")
 
@@ -125,7 +125,7 @@ def test_however_a_worker_is_told_to_stop_its_tasks_are_given_back(
     worker = fleet.worker()
     url = remote.repository()
     tasks = [add(LONG, repo_url=url), add(LONG, repo_url=url)]
-    until(lambda: all(rows.see(task)["progress"] >= 40 for task in tasks), what=fleet.text())
+    until(lambda: all(rows.see(task)["progress"] >= 40 for task in tasks), what=fleet.text)
 
     stop(worker)
     worker.wait(timeout=GRACE + 5)
@@ -148,7 +148,7 @@ def test_a_task_that_can_finish_within_the_grace_does(fleet: Fleet, rows: Rows, 
     fleet.dispatcher()
     worker = fleet.worker()
     task = add("rehearse: sleep 1\n" + QUICK)
-    until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text())
+    until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text)
 
     assert fleet.terminate(worker) == 0
 
@@ -161,18 +161,18 @@ def test_a_frozen_worker_that_wakes_after_its_task_ran_elsewhere_does_nothing(
     fleet.dispatcher()
     frozen = fleet.worker("frozen")
     task = add("rehearse: pause 0\nrehearse: sleep 3\nrehearse: edit a.txt b", repo_url=remote.repository())
-    until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text())
+    until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text)
     for pid in (frozen.pid, *fleet.children(frozen)):
         os.kill(pid, signal.SIGSTOP)
     first_agent = set(fleet.agents())
     fleet.worker("awake")
-    until(lambda: rows.status(task) == "completed", within=LEASE_TTL + 25, what=fleet.text())
+    until(lambda: rows.status(task) == "completed", within=LEASE_TTL + 25, what=fleet.text)
     before, heads = rows.see(task), remote.heads()
 
     for pid in (*fleet.children(frozen), frozen.pid):
         os.kill(pid, signal.SIGCONT)
 
-    until(lambda: b"run.finished" in fleet.log_of(frozen), what=fleet.text())
+    until(lambda: b"run.finished" in fleet.log_of(frozen), what=fleet.text)
     until(lambda: not first_agent & set(fleet.agents()), what="the first agent's processes gone")
     assert rows.see(task) == before
     assert remote.heads() == heads
@@ -187,7 +187,7 @@ def test_what_the_owner_does_while_it_runs_ends_the_run_and_nothing_is_pushed(
     fleet.worker()
     url = remote.repository()
     task, other = add(LONG, repo_url=url), add("rehearse: sleep 3\n" + QUICK, repo_url=url)
-    until(lambda: rows.see(task)["progress"] >= 40 and rows.see(other)["progress"] >= 40, what=fleet.text())
+    until(lambda: rows.see(task)["progress"] >= 40 and rows.see(other)["progress"] >= 40, what=fleet.text)
     agents = set(fleet.agents())
 
     if change == "DELETE":
@@ -197,9 +197,9 @@ def test_what_the_owner_does_while_it_runs_ends_the_run_and_nothing_is_pushed(
     else:
         rows.execute("UPDATE public.tasks SET status = %s WHERE id = %s", change, task)
 
-    until(lambda: attempts(rows, task)[0] is not None, within=2, what=fleet.text())
+    until(lambda: attempts(rows, task)[0] is not None, within=2, what=fleet.text)
     assert attempts(rows, task)[0] == ("gone" if change == "DELETE" else "taken")
-    until(lambda: rows.status(other) == "completed", within=20, what=fleet.text())
+    until(lambda: rows.status(other) == "completed", within=20, what=fleet.text)
     assert not agents & set(fleet.agents())
     assert set(remote.heads()) == {"main", rows.see(other)["branch_name"]}
     if change != "DELETE":
@@ -212,13 +212,13 @@ def test_garbage_that_the_owner_writes_while_it_runs_does_no_harm(
     fleet.dispatcher()
     fleet.worker()
     task = add("rehearse: sleep 2\n" + QUICK, repo_url=remote.repository())
-    until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text())
+    until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text)
     rows.execute(
         "UPDATE public.tasks SET logs = '{}', created_at = 'infinity', updated_at = '-infinity', progress = 3,"
         " branch_name = 'main', prompt = 'Something else' WHERE id = %s",
         task,
     )
-    until(lambda: rows.status(task) == "completed", within=20, what=fleet.text())
+    until(lambda: rows.status(task) == "completed", within=20, what=fleet.text)
 
     heads = remote.heads()
     assert rows.messages(task)[0].startswith("The earlier log could not be read")
@@ -232,12 +232,12 @@ def test_an_attempt_that_died_after_its_push_is_replaced_by_the_next(
     fleet.dispatcher()
     worker = fleet.worker()
     task = add(QUICK + "Once", repo_url=remote.repository())
-    until(lambda: rows.status(task) == "completed", within=20, what=fleet.text())
+    until(lambda: rows.status(task) == "completed", within=20, what=fleet.text)
     branch = rows.see(task)["branch_name"]
     first = remote.heads()[branch]
 
     rows.execute("SELECT worker.retry(%s)", task)
-    until(lambda: len(rows.runs(task)) == 2 and rows.status(task) == "completed", within=20, what=fleet.text())
+    until(lambda: len(rows.runs(task)) == 2 and rows.status(task) == "completed", within=20, what=fleet.text)
 
     second = remote.heads()[branch]
     assert worker.poll() is None
@@ -251,9 +251,9 @@ def test_a_crash_of_every_attempt_ends_the_task(fleet: Fleet, rows: Rows, add: A
     worker = fleet.worker()
     task = add(LONG)
     for attempt in (1, 2, 3):
-        until(works(fleet, rows, task, attempt=attempt), within=15, what=fleet.text())
+        until(works(fleet, rows, task, attempt=attempt), within=15, what=fleet.text)
         os.kill(fleet.busy_child(worker), signal.SIGKILL)
-    until(lambda: rows.status(task) == "error", what=fleet.text())
+    until(lambda: rows.status(task) == "error", what=fleet.text)
 
     assert attempts(rows, task) == ["crash"] * 3
     assert "died 3 times" in rows.messages(task)[-1]
@@ -267,7 +267,7 @@ def test_under_honcho_sigterm_gives_the_tasks_back(fleet: Fleet, rows: Rows, add
         PYTHONUNBUFFERED="1",
     )
     task = add(LONG, repo_url=remote.repository())
-    until(works(fleet, rows, task), within=40, what=fleet.text())
+    until(works(fleet, rows, task), within=40, what=fleet.text)
 
     fleet.terminate(processes, within=GRACE + 8)
 

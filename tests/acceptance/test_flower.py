@@ -46,7 +46,7 @@ def flower(fleet: Fleet) -> Callable[..., tuple[int, Any]]:
         except OSError:
             return False
 
-    until(answers, within=30, what=fleet.text())
+    until(answers, within=30, what=fleet.text)
     return ask
 
 
@@ -61,7 +61,7 @@ def test_an_operator_finds_a_task_by_its_id(fleet: Fleet, rows: Rows, add: Addin
     fleet.dispatcher()
     fleet.worker()
     task = add("rehearse: pause 0\nrehearse: steps 1")
-    until(lambda: rows.status(task) == "completed", what=fleet.text())
+    until(lambda: rows.status(task) == "completed", what=fleet.text)
 
     def found() -> list[dict[str, Any]]:
         _, tasks = flower("/api/tasks")

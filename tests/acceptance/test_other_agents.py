@@ -19,7 +19,7 @@ def test_a_row_becomes_a_pushed_branch(  # noqa: PLR0917 - fixtures
 ) -> None:
     api = started(WRITES[agent], DONE, agent=agent)
     mine = task(agent)
-    until(ended(rows, mine), within=120, what=fleet.text())
+    until(ended(rows, mine), within=120, what=fleet.text)
 
     assert rows.status(mine) == "completed", rows.messages(mine)
     assert remote.show(f"{rows.see(mine)['branch_name']}:greeting.txt") == "Hello"
@@ -35,7 +35,7 @@ def test_a_key_that_the_provider_refuses_is_told_as_that(
 ) -> None:
     started(Refuse(401), agent=agent)
     mine = task(agent)
-    until(ended(rows, mine), within=120, what=fleet.text())
+    until(ended(rows, mine), within=120, what=fleet.text)
 
     assert "provider refused the key" in rows.messages(mine)[-1]
     nothing_is_left(fleet)
@@ -47,7 +47,7 @@ def test_a_cap_ends_it_before_it_asks_for_long_and_what_it_did_is_pushed_as_part
 ) -> None:
     started(WRITES[agent], DONE, agent=agent, CODINGIT_RUN_REQUESTS=str(BEFORE_DONE.get(agent, 1)))
     mine = task(agent)
-    until(ended(rows, mine), within=120, what=fleet.text())
+    until(ended(rows, mine), within=120, what=fleet.text)
 
     assert "to its model in one run, and has" in rows.messages(mine)[-1]
     assert usage(rows, mine)["gateway_refused"] < 10

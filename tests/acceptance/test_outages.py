@@ -56,11 +56,11 @@ def test_a_broker_that_forgets_everything_costs_a_repeated_offer(
 ) -> None:
     fleet.dispatcher()
     task = add(QUICK)
-    until(lambda: (rows.lease(task) or {}).get("offered_at"), what=fleet.text())
+    until(lambda: (rows.lease(task) or {}).get("offered_at"), what=fleet.text)
     redis.Redis.from_url(stack.redis_url).flushall()
     fleet.worker()
 
-    until(completed(rows, task), within=20, what=fleet.text())
+    until(completed(rows, task), within=20, what=fleet.text)
 
 
 def test_a_broker_that_goes_away_is_waited_for(fleet: Fleet, rows: Rows, add: Adding, broker_proxy: Proxy) -> None:
@@ -68,12 +68,12 @@ def test_a_broker_that_goes_away_is_waited_for(fleet: Fleet, rows: Rows, add: Ad
     fleet.worker()
     broker_proxy.cut()
     task = add(QUICK)
-    until(lambda: health(fleet, "/readyz")[1]["seconds_since"]["broker"] > 2, what=fleet.text())
+    until(lambda: health(fleet, "/readyz")[1]["seconds_since"]["broker"] > 2, what=fleet.text)
     assert rows.lease(task) is None, "offered although nobody could be told"
 
     broker_proxy.mend()
 
-    until(completed(rows, task), within=30, what=fleet.text())
+    until(completed(rows, task), within=30, what=fleet.text)
 
 
 def test_an_outage_of_the_database_does_not_end_the_runs_that_it_kept_from_renewing(
@@ -85,18 +85,18 @@ def test_an_outage_of_the_database_does_not_end_the_runs_that_it_kept_from_renew
         fleet.dispatcher(DATABASE_URL=dispatcher_url)
         fleet.worker(DATABASE_URL=worker_url)
         task = add("rehearse: sleep 1\n" + QUICK)
-        until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text())
+        until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text)
 
         of_dispatcher.cut()
         of_worker.cut()
-        until(lambda: health(fleet, "/readyz")[1]["seconds_since"]["database"] > 2, what=fleet.text())
+        until(lambda: health(fleet, "/readyz")[1]["seconds_since"]["database"] > 2, what=fleet.text)
         rows.age_lease(task, seconds=LEASE_TTL + 1)
         of_dispatcher.mend()
-        until(lambda: health(fleet, "/readyz")[1]["seconds_since"]["database"] < 1, what=fleet.text())
+        until(lambda: health(fleet, "/readyz")[1]["seconds_since"]["database"] < 1, what=fleet.text)
         assert rows.status(task) == "processing"
         of_worker.mend()
 
-        until(completed(rows, task), within=30, what=fleet.text())
+        until(completed(rows, task), within=30, what=fleet.text)
     assert [run["outcome"] for run in rows.runs(task)] == ["completed"]
 
 
@@ -104,13 +104,13 @@ def test_a_database_that_falls_silent_is_noticed(fleet: Fleet, rows: Rows, add: 
     fleet.dispatcher()
     fleet.worker()
     database_proxy.freeze()
-    until(lambda: b"dispatcher.waiting" in fleet.log_of(fleet.processes[0]), within=20, what=fleet.text())
+    until(lambda: b"dispatcher.waiting" in fleet.log_of(fleet.processes[0]), within=20, what=fleet.text)
     assert health(fleet, "/healthz")[0] == 200
 
     database_proxy.mend()
     task = add(QUICK)
 
-    until(completed(rows, task), within=30, what=fleet.text())
+    until(completed(rows, task), within=30, what=fleet.text)
 
 
 def test_listening_begins_again_after_the_connection_was_lost(fleet: Fleet, rows: Rows, add: Adding) -> None:
@@ -122,15 +122,15 @@ def test_listening_begins_again_after_the_connection_was_lost(fleet: Fleet, rows
 
     fleet.dispatcher()
     fleet.worker()
-    until(listeners, what=fleet.text())
+    until(listeners, what=fleet.text)
     before = listeners()
     rows.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE usename = 'task_worker' AND datname = current_database()"
     )
 
-    until(lambda: listeners() - before, what=fleet.text())
-    until(completed(rows, add(QUICK)), within=20, what=fleet.text())
+    until(lambda: listeners() - before, what=fleet.text)
+    until(completed(rows, add(QUICK)), within=20, what=fleet.text)
 
 
 def test_behind_a_transaction_pooler_the_poll_alone_serves(fleet: Fleet, rows: Rows, add: Adding) -> None:
@@ -139,7 +139,7 @@ def test_behind_a_transaction_pooler_the_poll_alone_serves(fleet: Fleet, rows: R
     fleet.worker()
     task = add(QUICK)
 
-    until(completed(rows, task), within=20, what=fleet.text())
+    until(completed(rows, task), within=20, what=fleet.text)
     seen = rows.execute(
         "SELECT query FROM pg_stat_activity WHERE usename = 'task_worker' AND datname = current_database()"
     )
@@ -153,14 +153,14 @@ def test_two_dispatchers_and_two_workers_run_each_task_once(fleet: Fleet, rows: 
     fleet.worker("one")
     fleet.worker("two")
     tasks = [add(QUICK) for _ in range(20)]
-    until(lambda: all(rows.status(task) == "completed" for task in tasks), within=60, what=fleet.text())
+    until(lambda: all(rows.status(task) == "completed" for task in tasks), within=60, what=fleet.text)
 
     assert [len(rows.runs(task)) for task in tasks] == [1] * 20
 
 
 def test_health_tells_the_age_of_the_last_round_trips(fleet: Fleet) -> None:
     fleet.dispatcher()
-    until(lambda: health(fleet, "/readyz")[0] == 200, what=fleet.text())
+    until(lambda: health(fleet, "/readyz")[0] == 200, what=fleet.text)
 
     status, told = health(fleet, "/healthz")
     assert (status, told["ok"]) == (200, True)
@@ -173,7 +173,7 @@ def test_a_worker_stops_in_time_although_the_database_is_silent(
     fleet.dispatcher()
     worker = fleet.worker()
     task = add("rehearse: sleep 60")
-    until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text())
+    until(lambda: rows.see(task)["progress"] >= 40, what=fleet.text)
     database_proxy.freeze()
 
     fleet.terminate(worker, within=GRACE + 5)

@@ -87,7 +87,7 @@ def test_the_closing_entry_names_the_pull_request(
     running: Fleet, github: GitHub, rows: Rows, add: Adding, remote: Remote
 ) -> None:
     mine = add("Add a greeting\nrehearse: pause 0", repo_url=remote.repository())
-    until(ended(rows, mine), within=40, what=running.text())
+    until(ended(rows, mine), within=40, what=running.text)
 
     url = f"{remote.address}/acme/site/pull/1"
     assert rows.status(mine) == "completed", rows.messages(mine)
@@ -102,7 +102,7 @@ def test_one_that_the_host_refuses_is_told_and_the_task_is_done_all_the_same(
 ) -> None:
     github.admits = False
     mine = add("Add a greeting\nrehearse: pause 0", repo_url=remote.repository())
-    until(ended(rows, mine), within=40, what=running.text())
+    until(ended(rows, mine), within=40, what=running.text)
 
     assert rows.status(mine) == "completed", rows.messages(mine)
     assert "No pull request was opened: this worker's token has no right to open one." in rows.messages(mine)
@@ -114,7 +114,7 @@ def test_nothing_pushed_is_nothing_to_ask_for(
     running: Fleet, github: GitHub, rows: Rows, add: Adding, remote: Remote
 ) -> None:
     nothing = add("rehearse: change nothing", repo_url=remote.repository())
-    until(ended(rows, nothing), within=40, what=running.text())
+    until(ended(rows, nothing), within=40, what=running.text)
 
     assert rows.status(nothing) == "completed", rows.messages(nothing)
     assert github.asked == []

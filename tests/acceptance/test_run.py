@@ -35,7 +35,7 @@ def test_a_pending_row_becomes_a_pushed_branch(running: Fleet, rows: Rows, add: 
     by_itself = add(QUICK + "rehearse: edit notes.txt hello\nrehearse: commit Mine", repo_url=url)
     nothing = add(QUICK + "rehearse: change nothing", repo_url=url)
     no_repository = add(QUICK + "What is the answer?")
-    until(ended(rows, generated, named, by_itself, nothing, no_repository), within=40, what=running.text())
+    until(ended(rows, generated, named, by_itself, nothing, no_repository), within=40, what=running.text)
 
     heads = remote.heads()
     row = rows.see(generated)
@@ -83,7 +83,7 @@ def test_hostile_rows_end_as_errors_that_a_user_understands(
         filled = {key: url if value == "URL" else value for key, value in columns.items()}
         tasks[name] = add(**filled)
     stranger = rows.task(user=uuid4(), prompt="Read what is not mine", repo_url=url)
-    until(ended(rows, *tasks.values(), stranger), within=60, what=running.text())
+    until(ended(rows, *tasks.values(), stranger), within=60, what=running.text)
 
     for name, (_, words) in HOSTILE.items():
         row = rows.see(tasks[name])
@@ -104,7 +104,7 @@ def test_prompts_reach_the_agent_as_they_are(running: Fleet, rows: Rows, add: Ad
         "-rf --help\n" + QUICK,
     ]
     tasks = [add(prompt) for prompt in prompts]
-    until(ended(rows, *tasks), within=30, what=running.text())
+    until(ended(rows, *tasks), within=30, what=running.text)
 
     assert [rows.status(task) for task in tasks] == ["completed"] * 3
 
@@ -122,7 +122,7 @@ def test_an_agent_that_fails_floods_or_babbles_ends_as_it_should(
         add(QUICK + "rehearse: print 10000 lines", repo_url=url): ("completed", "Completed"),
         add(QUICK + "rehearse: spawn 3", repo_url=url): ("completed", "Completed"),
     }
-    until(ended(rows, *expected), within=60, what=running.text())
+    until(ended(rows, *expected), within=60, what=running.text)
 
     for task, (status, words) in expected.items():
         assert rows.status(task) == status, (rows.messages(task)[-1], running.text())
@@ -134,7 +134,7 @@ def test_an_agent_that_fails_floods_or_babbles_ends_as_it_should(
 
 def test_an_overloaded_provider_puts_the_task_off(running: Fleet, rows: Rows, add: Adding) -> None:
     task = add(QUICK + "rehearse: overloaded")
-    until(lambda: (rows.lease(task) or {}).get("backoffs") == 1, what=running.text())
+    until(lambda: (rows.lease(task) or {}).get("backoffs") == 1, what=running.text)
 
     lease = rows.lease(task)
     assert lease
@@ -148,7 +148,7 @@ def test_no_secret_of_the_worker_is_seen_by_an_agent_or_kept(
     url = remote.repository()
     shows_env = add(QUICK + "rehearse: env", repo_url=url)
     prints_token = add(QUICK + f"rehearse: secret {TOKEN}", repo_url=url)
-    until(ended(rows, shows_env, prints_token), within=30, what=running.text())
+    until(ended(rows, shows_env, prints_token), within=30, what=running.text)
 
     assert rows.status(shows_env) == rows.status(prints_token) == "completed"
     seen = "\n".join(rows.messages(shows_env))
@@ -171,7 +171,7 @@ def test_each_limit_cuts_the_run_off_and_saves_what_there_is(
     fleet.worker(CODINGIT_IDLE_LIMIT="1500ms", CODINGIT_OUTPUT_LIMIT="1MB")
     idle = add("rehearse: edit saved.txt kept\nrehearse: hang", repo_url=url)
     flood = add("rehearse: pause 0\nrehearse: print 100000 lines", repo_url=url)
-    until(ended(rows, idle, flood), within=40, what=fleet.text())
+    until(ended(rows, idle, flood), within=40, what=fleet.text)
 
     assert rows.status(idle) == rows.status(flood) == "error"
     assert "printed nothing for 1.5 seconds" in rows.messages(idle)[-1]
@@ -187,7 +187,7 @@ def test_a_run_out_of_time_is_warned_before_and_what_there_is_is_pushed(
     fleet.dispatcher()
     fleet.worker(CODINGIT_WALL_LIMIT="8s")
     task = add("rehearse: edit saved.txt kept\nrehearse: hang", repo_url=remote.repository())
-    until(ended(rows, task), within=40, what=fleet.text())
+    until(ended(rows, task), within=40, what=fleet.text)
 
     messages = rows.messages(task)
     assert sum("of which no more than 4 seconds is left" in message for message in messages) == 1
@@ -200,7 +200,7 @@ def test_a_run_out_of_time_is_warned_before_and_what_there_is_is_pushed(
 
 def test_a_log_that_the_web_app_keeps_as_text_stays_text(running: Fleet, rows: Rows, add: Adding) -> None:
     task = add(QUICK, logs=Jsonb("[]"))
-    until(ended(rows, task), what=running.text())
+    until(ended(rows, task), what=running.text)
 
     stored = rows.see(task)["logs"]
     assert isinstance(stored, str)
@@ -213,7 +213,7 @@ def several_users(rows: Rows) -> list[int]:
 
 
 def test_tasks_of_many_users_all_end_once(running: Fleet, rows: Rows, several_users: list[int]) -> None:
-    until(ended(rows, *several_users), within=40, what=running.text())
+    until(ended(rows, *several_users), within=40, what=running.text)
 
     assert all(len(rows.runs(task)) == 1 for task in several_users)
     assert OWNER not in {run["user_id"] for task in several_users for run in rows.runs(task)}

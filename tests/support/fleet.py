@@ -14,11 +14,13 @@ LEASE_TTL, GRACE = 4.0, 2.0
 """Seconds, of the fleets of tests."""
 
 
-def until(condition: Callable[[], object], *, within: float = 15.0, what: str = "") -> None:
-    """Wait for something to become true; fail after `within` seconds."""
+def until(condition: Callable[[], object], *, within: float = 15.0, what: str | Callable[[], str] = "") -> None:
+    """Wait for something to become true; fail after `within` seconds with `what` there is, asked for then."""
     deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, f"not within {within} s: {what or condition}"
+        assert time.monotonic() < deadline, (
+            f"not within {within} s: {(what() if callable(what) else what) or condition}"
+        )
         time.sleep(0.05)
 
 
