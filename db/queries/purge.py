@@ -1,4 +1,4 @@
-"""Purging projects long deleted: rows first that hang on others, with the names of stored files into the outbox."""
+"""Purging projects long deleted, with the names of their stored files into the outbox."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from sqlalchemy import (
     Delete,
     Text,
     Uuid,
+    and_,
     any_,
     delete,
     func,
@@ -24,7 +25,16 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
 from db.declared import functions
-from db.models import FileUpload, Fragment, FragmentExecution, Message, OrphanedFile, Project, WorkspaceFile
+from db.models import (
+    FileUpload,
+    Fragment,
+    FragmentExecution,
+    Message,
+    OrphanedFile,
+    Project,
+    ProjectStatus,
+    WorkspaceFile,
+)
 from db.queries.changes import rows_changed
 from db.queries.maintenance import SAMPLE, Expired, among, materialized, some, within
 
@@ -111,8 +121,12 @@ def expired(session: Session, *, kept: timedelta) -> Expired:
 
 
 def is_expired(kept: timedelta) -> ColumnElement[bool]:
-    """Deleted, and so long ago; a project that is restored and deleted again begins anew."""
-    return Project.deleted_at < func.now() - kept
+    """
+    Deleted, and so long ago; a project that is restored and deleted again begins anew.
+
+    Both columns say so: whoever gave it another status and forgot the time has it back.
+    """
+    return and_(Project.deleted_at < func.now() - kept, Project.status == ProjectStatus.DELETED)
 
 
 def _below(model: type[Any], projects: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -126,7 +126,7 @@ def test_nothing_is_purged_beside_the_applications_own_function(pristine: Databa
     beds.original(pristine, owner, schemas=["public"])
     migrate.upgrade(owner)
     with superusers(pristine) as rows, storage_of(pristine) as storage:
-        rows.execute("UPDATE public.projects SET deleted_at = now() - interval '31 days'")
+        rows.execute("UPDATE public.projects SET status = 'deleted', deleted_at = now() - interval '31 days'")
         swept = sweeping(owner, storage)
 
         refused = swept("soft_deleted_projects")

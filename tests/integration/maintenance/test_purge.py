@@ -77,10 +77,19 @@ def test_one_that_is_restored_before_its_batch_stays_with_everything(projects: P
 def test_one_that_is_restored_and_deleted_again_begins_anew(projects: Projects, purged: Purged) -> None:
     (project,) = projects.make(1, deleted=300)
     projects.restore(project)
-    projects.rows.execute("UPDATE public.projects SET deleted_at = now() WHERE id = %s", project)
+    projects.rows.execute("UPDATE public.projects SET deleted_at = now(), status = 'deleted' WHERE id = %s", project)
 
     assert purged().removed == 0
     assert projects.there() == {project}
+
+
+def test_one_that_was_given_another_status_stays_whatever_its_time_says(projects: Projects, purged: Purged) -> None:
+    active, archived, unknown = projects.make(3, deleted=300)
+    for project, status in ((active, "active"), (archived, "archived"), (unknown, None)):
+        projects.rows.execute("UPDATE public.projects SET status = %s WHERE id = %s", status, project)
+
+    assert purged().removed == 0
+    assert projects.there() == {active, archived, unknown}
 
 
 def test_one_that_its_owner_is_just_restoring_is_left_to_them(
