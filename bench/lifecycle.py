@@ -15,6 +15,7 @@ from bench.jobs import JOBS, Job
 from bench.measure import Bench, Row, one, wal_position
 from bench.traffic import LIVE, Calls, beside
 from db.engine import engine
+from worker import log
 from worker.maintenance import policies, sweep
 from worker.maintenance.retention import RetentionPolicy
 from worker.maintenance.sweep import Ended, Report
@@ -178,7 +179,8 @@ def policy_of(name: str, *, gently: bool) -> RetentionPolicy:
 
 
 def awake() -> None:
-    """Let a process have everything imported."""
+    """Let a process have everything imported, and its log out of what is printed."""
+    log.configure(level="INFO", form="console")
 
 
 def nothing(_bench: Bench) -> None:
