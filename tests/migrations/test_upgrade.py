@@ -108,6 +108,26 @@ def test_every_step_goes_down_and_up_again(empty: DatabaseUrl) -> None:
     assert snapshot(empty) == before
 
 
+def test_files_in_the_outbox_outlive_each_step_and_whose_row_named_none_is_known_belong_to_nobody(
+    empty: DatabaseUrl,
+) -> None:
+    migrate.upgrade(empty)
+    with psycopg.connect(empty.libpq, autocommit=True) as connection:
+        for name in ("twice", "twice", "once"):
+            connection.execute(NOTED, [name])
+    migrate.downgrade(empty, "0012")
+    migrate.upgrade(empty)
+
+    with psycopg.connect(empty.libpq) as connection:
+        found = connection.execute("SELECT name, named_by <> owner FROM worker.orphaned_files ORDER BY name").fetchall()
+    assert found == [("once", True), ("twice", True)]
+
+
+NOTED = """
+INSERT INTO worker.orphaned_files (bucket, name, owner, named_by, project)
+SELECT 'files', %s, owner, owner, owner FROM (VALUES ('11111111-1111-1111-1111-111111111111'::uuid)) AS v (owner)"""
+
+
 def test_an_upgrade_of_what_is_up_to_date_does_nothing(owner_url: DatabaseUrl, rows: Rows) -> None:
     before = rows.execute(WRITTEN)
     assert migrate.upgrade(owner_url) == migrate.newest()

@@ -19,18 +19,17 @@ TABLES = (
     )""",
     "CREATE INDEX schedule_slots_taken_at ON worker.schedule_slots (taken_at)",
     """CREATE TABLE worker.orphaned_files (
-        id bigint GENERATED ALWAYS AS IDENTITY,
         bucket text NOT NULL,
         name text NOT NULL,
         owner uuid NOT NULL,
-        named_by uuid NOT NULL,
         project uuid NOT NULL,
         added_at timestamptz NOT NULL DEFAULT now(),
         attempts integer NOT NULL DEFAULT 0,
         not_before timestamptz NOT NULL DEFAULT now(),
         last_error text,
-        CONSTRAINT orphaned_files_pkey PRIMARY KEY (id)
+        CONSTRAINT orphaned_files_pkey PRIMARY KEY (bucket, name, owner)
     )""",
+    "CREATE INDEX orphaned_files_not_before ON worker.orphaned_files (not_before)",
 )
 
 
